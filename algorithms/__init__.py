@@ -1,0 +1,1 @@
+"""Learning through the gradient of the environment."""

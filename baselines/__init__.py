@@ -1,0 +1,1 @@
+"""What GradMAP is compared with."""

@@ -1,0 +1,1 @@
+"""The task: devices, scenarios, the differentiable core and its adapters."""

@@ -1,0 +1,1 @@
+"""Days of base load, sun, weather and prices."""

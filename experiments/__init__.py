@@ -1,0 +1,1 @@
+"""Configurations, runs, evaluation, tables, plots and the command line."""

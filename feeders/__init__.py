@@ -1,0 +1,1 @@
+"""The network: circuits read from OpenDSS, and the power flow on them."""

@@ -1,0 +1,1 @@
+"""Batched, differentiable three-phase power flow in torch."""

@@ -1,0 +1,38 @@
+"""gradmap: train and compare methods for many devices on a three-phase feeder."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_here = pathlib.Path(__file__).parent
+if not (_here / "envs").is_dir():
+    __path__.append(str(_here.parent))  # a checkout: the sub-packages lie beside this folder
+
+# Public names and the module that holds each: loaded on first use, so that
+# `import gradmap` costs neither torch nor OpenDSS.
+_PUBLIC = {
+    "Feeder": "gradmap.feeders.model",
+    "GradmapError": "gradmap.feeders.errors",
+    "load_feeder": "gradmap.feeders.catalog",
+    "Network": "gradmap.feeders.powerflow.network",
+    "PowerFlow": "gradmap.feeders.powerflow.solve",
+    "solve_power_flow": "gradmap.feeders.powerflow.solve",
+    "make": "gradmap.envs.catalog",
+    "parallel_env": "gradmap.envs.parallel",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'gradmap' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
