@@ -1,0 +1,84 @@
+# Every target sets up what it needs: on a fresh machine `make test` is enough.
+# Needs Python 3.11 or newer; `make PYTHON=/path/to/python3.11 install` picks one.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Eight at most: torch's kernels here are small, and past a few threads they
+# wait on each other.
+CORES := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); echo $$((n > 8 ? 8 : n)))
+# Threads of the long computations.
+THREADS ?= $(CORES)
+# Test processes side by side, each on one thread: two busy thread pools on the
+# same cores are slower than one process alone.
+WORKERS ?= $(CORES)
+# Arguments passed on: `make test ARGS="-k battery"`, `make compare ARGS="--help"`.
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := feeders envs algorithms baselines experiments
+SOURCES := gradmap $(PACKAGES) tests
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help install compare validate test test-slow lint format types bench docs dist clean
+
+help: ## print this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## build .venv with exact versions and the gradmap command
+
+# Repeated only when the dependencies change. torch comes first and alone, so
+# that a machine with a CPU or CUDA build at hand takes that one.
+$(STAMP): setup.cfg constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "gradmap needs Python 3.11 or newer; found $$($(PYTHON) --version 2>&1);" \
+	    "give another: make PYTHON=python3.11 install" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,dev]"
+	@touch $@
+
+compare: $(STAMP) ## train every method on 1,000 agents and write results/compare/
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare $(ARGS)
+
+validate: $(STAMP) ## compare the power flow with OpenDSS on IEEE 123
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap validate ieee123 $(ARGS)
+
+bench: $(STAMP) ## time power flow, gradient and environment against OpenDSS, one thread
+	OMP_NUM_THREADS=1 $(BIN)/gradmap bench $(ARGS)
+
+test: $(STAMP) ## run the tests, less than 8 minutes on two cores
+	$(PYTEST) $(ARGS)
+
+test-slow: $(STAMP) ## run the long tests, those marked slow
+	$(PYTEST) -m slow $(ARGS)
+
+lint: $(STAMP) ## check style and layout with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## lay the code out as lint wants it, mending what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# mypy does not follow setup.cfg's package_dir: give it a folder of links laid
+# out as the installed package is, and start there, as it looks in the working
+# directory first.
+types: $(STAMP) ## check the library's types with mypy --strict
+	@rm -rf .types && mkdir -p .types/gradmap
+	@ln -s $(addprefix ../../gradmap/,__init__.py py.typed) \
+	  $(addprefix ../../,$(PACKAGES)) .types/gradmap/
+	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p gradmap
+
+docs: $(STAMP) ## build the documentation into build/site/
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+dist: $(STAMP) ## build the source archive and the wheel into dist/
+	rm -rf build dist gradmap.egg-info
+	$(BIN)/python -m build
+
+clean: ## remove what make builds, .venv, runs/ and results/ excepted
+	rm -rf .types build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find $(SOURCES) -type d -name __pycache__ -exec rm -rf {} +
