@@ -1,0 +1,107 @@
+"""What defines a task: how many agents of which device, where, how large."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from gradmap.envs.scenarios.model import ScenarioConfig
+from gradmap.feeders.errors import raise_faults
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentMix:
+    """Shares of the device types among the agents; any non-negative numbers.
+
+    Attributes:
+        battery: Share of batteries.
+        heat_pump: Share of heat pumps.
+        generator: Share of controllable generators.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    battery: float = 0.4
+    heat_pump: float = 0.4
+    generator: float = 0.2
+
+    def counts(self, num_agents: int) -> dict[str, int]:
+        """Splits a number of agents by the shares, largest remainders first.
+
+        Args:
+            num_agents: Number of agents, at least 1.
+
+        Returns:
+            Number of agents of each device type; they sum to `num_agents`.
+        """
+        shares = dataclasses.asdict(self)
+        total = sum(shares.values())
+        exact = {name: num_agents * share / total for name, share in shares.items()}
+        counts = {name: int(value) for name, value in exact.items()}
+        by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+        for name in by_remainder[: num_agents - sum(counts.values())]:
+            counts[name] += 1
+        return counts
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """A task, whole: equal configurations are equal tasks.
+
+    Attributes:
+        name: Name of the task, without number of agents.
+        feeder: Name of the feeder in the catalog.
+        taps: Regulator taps, fixed for the task: one position for every
+            regulator control by name, or None for those of the circuit.
+        num_agents: Number of agents, at least 1.
+        mix: Shares of the device types.
+        seed: Seed of the fleet: sites, sizes, parameters, initial states.
+        battery_kw: Mean rated power of a battery at 1,000 agents, kW.
+        heat_pump_kw: Mean rated electric power of a heat pump, likewise.
+        generator_kw: Mean rated power of a generator, likewise.
+        vmin_pu: Lower voltage limit at every monitored node, p.u.
+        vmax_pu: Upper voltage limit at every monitored node, p.u.
+        scenarios: Where the days come from.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    name: str = "ieee123-mixed-v1"
+    feeder: str = "ieee123"
+    taps: dict[str, int] | None = None
+    num_agents: int = 1000
+    mix: AgentMix = AgentMix()
+    seed: int = 0
+    battery_kw: float = 5.0
+    heat_pump_kw: float = 3.0
+    generator_kw: float = 4.0
+    vmin_pu: float = 0.95
+    vmax_pu: float = 1.05
+    scenarios: ScenarioConfig = ScenarioConfig()
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.num_agents < 1:
+            faults.append(f"num_agents is {self.num_agents}, expected 1 or more")
+        shares = dataclasses.asdict(self.mix)
+        if min(shares.values()) < 0 or sum(shares.values()) <= 0:
+            faults.append(f"mix is {shares}, expected shares of 0 or more with a positive sum")
+        for field in ("battery_kw", "heat_pump_kw", "generator_kw"):
+            if not getattr(self, field) > 0:
+                faults.append(f"{field} is {getattr(self, field)}, expected more than 0")
+        if not 0 < self.vmin_pu < self.vmax_pu:
+            faults.append(
+                f"voltage limits are {self.vmin_pu} and {self.vmax_pu}, expected 0 < vmin < vmax"
+            )
+        raise_faults(f"task {self.name}", faults)
+
+    @property
+    def unit_scale(self) -> float:
+        """How many real devices one agent stands for.
+
+        The feeder's flexible power is the same for any number of agents from
+        20 up, so that tasks of different size bind alike; below 20 agents it
+        shrinks, since a tenth of a feeder's flexibility at one single-phase
+        terminal would be no circuit anybody builds.
+        """
+        return 1000.0 / max(self.num_agents, 20)

@@ -1,0 +1,67 @@
+"""How far the network is outside its limits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import Tensor
+
+from gradmap.feeders.powerflow.solve import PowerFlow
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Limits of the network.
+
+    Attributes:
+        vmin_pu: Lower limit of every monitored node.
+        vmax_pu: Upper limit.
+        monitored: Indices of the monitored nodes: all but those of the
+            source's own bus, which no device can move. `[monitored]`, int64
+        loading_max: Limit of every branch, over its normal rating.
+    """
+
+    vmin_pu: float
+    vmax_pu: float
+    monitored: Tensor
+    loading_max: float = 1.0
+
+    def tightened(self, margin_pu: float) -> Limits:
+        """Returns limits with the voltage band `margin_pu` narrower at each end."""
+        return dataclasses.replace(
+            self, vmin_pu=self.vmin_pu + margin_pu, vmax_pu=self.vmax_pu - margin_pu
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Violations:
+    """Depth of every violation, 0 inside the limits.
+
+    Attributes:
+        over_pu: Voltage above the limit. `[..., monitored]`
+        under_pu: Voltage below the limit. `[..., monitored]`
+        overload: Branch loading above the limit, over the rating.
+            `[..., branch]`
+    """
+
+    over_pu: Tensor
+    under_pu: Tensor
+    overload: Tensor
+
+
+def violations(flow: PowerFlow, limits: Limits) -> Violations:
+    """Measures how far a power flow is outside the limits.
+
+    Args:
+        flow: The power flow; scenarios that failed give NaN.
+        limits: The limits.
+
+    Returns:
+        The violations, real dtype of the flow, differentiable.
+    """
+    v_pu = flow.v_magnitude_pu[..., limits.monitored]
+    return Violations(
+        over_pu=(v_pu - limits.vmax_pu).clamp_min(0.0),
+        under_pu=(limits.vmin_pu - v_pu).clamp_min(0.0),
+        overload=(flow.branch_loading - limits.loading_max).clamp_min(0.0),
+    )

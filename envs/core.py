@@ -1,0 +1,248 @@
+"""The environment itself: batched, differentiable, without side effects.
+
+    core = gradmap.make("ieee123-mixed-v1", num_agents=1000)
+    state = core.reset(core.days("train")[:8])
+    while not core.is_done(state):
+        observation = core.observe(state)
+        state, outcome = core.step(state, policy(observation))
+
+Gradients flow from costs, voltages and currents to the actions, through the
+device states, the power flow and the observations of later steps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradmap.envs.config import TaskConfig
+from gradmap.envs.constraints import Limits
+from gradmap.envs.devices.base import DeviceStep, Surroundings
+from gradmap.envs.fleet import Agents, move_fleet
+from gradmap.envs.observations import FEATURES, clock_features, stack_features
+from gradmap.envs.outcome import Outcome
+from gradmap.envs.scenarios.model import ScenarioSet
+from gradmap.envs.state import State
+from gradmap.feeders.errors import GradmapError
+from gradmap.feeders.model import Feeder
+from gradmap.feeders.powerflow.network import Network
+from gradmap.feeders.powerflow.solve import PowerFlow, solve_power_flow
+
+
+class Core:
+    """The task on one torch device.
+
+    Args:
+        config: The task.
+        feeder: Its feeder.
+        scenarios: Its days; the terminals must be the feeder's.
+        agents: Its agents.
+        batch_size: Number of scenario-days that callers step together when
+            they do not say otherwise.
+        device: Torch device.
+        dtype: Complex dtype of the power flow. Devices, observations and
+            policies are float32 in any case; `_solve` is the one place where
+            the two meet.
+
+    Raises:
+        GradmapError: If scenarios and feeder do not fit.
+    """
+
+    def __init__(
+        self,
+        config: TaskConfig,
+        feeder: Feeder,
+        scenarios: ScenarioSet,
+        agents: Agents,
+        *,
+        batch_size: int = 8,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.complex128,
+    ) -> None:
+        if tuple(scenarios.terminal_names) != feeder.terminals.name:
+            raise GradmapError(
+                f"scenarios are for {len(scenarios.terminal_names)} terminals that are not those "
+                f"of feeder {feeder.name}; build the scenarios from this feeder"
+            )
+        self.config = config
+        self.feeder = feeder
+        self.scenarios = scenarios
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+        self.network = Network.from_feeder(feeder, devices=True, dtype=dtype, device=self.device)
+        self.agent_names = agents.names
+        self.agent_kinds = agents.kinds
+        self.agent_terminal = agents.terminal.to(self.device)
+        self.fleets = tuple(move_fleet(fleet, self.device) for fleet in agents.fleets)
+        self._sizes = agents.sizes
+        self.dt_hours = float(scenarios.dt_hours)
+        self.limits = Limits(
+            config.vmin_pu,
+            config.vmax_pu,
+            torch.tensor((~feeder.is_source_node).nonzero()[0], device=self.device),
+        )
+        self._load_scenarios()
+
+    def _load_scenarios(self) -> None:
+        """Puts the scenarios on the device, and draws every day's initial states."""
+
+        def tensor(array: object) -> Tensor:
+            return torch.tensor(array, dtype=torch.float32, device=self.device)
+
+        days = self.scenarios
+        self._base_p_kw = tensor(days.base_p_kw)
+        self._base_q_kvar = tensor(days.base_q_kvar)
+        self._pv_kw = tensor(days.pv_kw)
+        self._temp_degc = tensor(days.temp_outdoor_degc)
+        self._tariff = tensor(days.tariff_usd_per_kwh)
+        self._tariff_mean = float(days.tariff_usd_per_kwh.mean())
+        self._clock = clock_features(days.num_steps).to(self.device)
+        rated_kw = tensor(self.feeder.terminals.p_kw).clamp_min(1e-6)
+        self._site = torch.stack((self._base_p_kw / rated_kw, self._pv_kw / rated_kw), dim=-1)
+        # One draw per agent and day, so that a day always begins alike.
+        generator = torch.Generator().manual_seed(self.config.seed + 1)
+        draws = torch.rand(days.num_days, self.num_agents, generator=generator)
+        self._draws = draws.to(self.device)
+
+    @property
+    def num_agents(self) -> int:
+        """Number of agents."""
+        return len(self.agent_names)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps a day."""
+        return int(self.scenarios.num_steps)
+
+    @property
+    def num_features(self) -> int:
+        """Length of an agent's observation."""
+        return len(FEATURES)
+
+    def days(self, split: str) -> Tensor:
+        """Indices of the days of a split, int64, on the core's device. `[day]`"""
+        return torch.tensor(self.scenarios.days(split), dtype=torch.int64, device=self.device)
+
+    def reset(self, days: Tensor) -> State:
+        """Begins a batch of days at midnight.
+
+        Args:
+            days: Index of each scenario's day. `[batch]`, int64
+
+        Returns:
+            The state. The voltages measured before midnight are those of the
+            first step's base load with every device idle.
+        """
+        days = days.to(self.device)
+        draws = self._draws[days].split(self._sizes, dim=-1)
+        temp_mean = self._temp_degc[days].mean(dim=-1, keepdim=True)
+        devices = tuple(
+            fleet.initial_state(draw, temp_mean)
+            for fleet, draw in zip(self.fleets, draws, strict=True)
+        )
+        idle = torch.zeros(len(days), self.num_agents, device=self.device)
+        with torch.no_grad():
+            flow = self._solve(days, 0, idle, idle)
+        num_loads = self.network.num_load_terminals
+        measured = flow.v_terminal_pu[..., :num_loads].abs().to(torch.float32)
+        ones = torch.ones_like(measured)
+        measured = torch.where(flow.converged.unsqueeze(-1), measured, ones)
+        return State(0, days, devices, measured, ~flow.converged)
+
+    def is_done(self, state: State) -> bool:
+        """Tells whether the day is over."""
+        return state.step >= self.num_steps
+
+    def observe(self, state: State) -> Tensor:
+        """What every agent sees now.
+
+        Args:
+            state: The state; after the day's end the last step's weather and
+                prices are shown.
+
+        Returns:
+            The observation, float32. `[batch, agent, feature]`
+        """
+        step, days = min(state.step, self.num_steps - 1), state.days
+        own_state = torch.cat(
+            [fleet.observe(own) for fleet, own in zip(self.fleets, state.devices, strict=True)],
+            dim=-1,
+        )
+        return stack_features(
+            self._clock[step],
+            self._tariff[days, step],
+            self._temp_degc[days, step],
+            own_state,
+            self._site[days, step][:, self.agent_terminal],
+            state.v_measured_pu[:, self.agent_terminal],
+        )
+
+    def step(self, state: State, action: Tensor) -> tuple[State, Outcome]:
+        """Moves every scenario by one step.
+
+        Args:
+            state: The state, before the day's end.
+            action: Actions; values outside [-1, 1] count as the nearest end.
+                `[batch, agent]`, float32
+
+        Returns:
+            The next state and what the step brought.
+
+        Raises:
+            GradmapError: If the day is over or the action has another shape.
+        """
+        expected = (len(state.days), self.num_agents)
+        if self.is_done(state):
+            raise GradmapError("the day is over; call reset to begin another")
+        if tuple(action.shape) != expected:
+            raise GradmapError(
+                f"action has shape {tuple(action.shape)}, expected [batch, agent] = {expected}"
+            )
+        devices, done = self._step_devices(state, action.clamp(-1.0, 1.0))
+        flow = self._solve(state.days, state.step, done.p_kw, done.q_kvar)
+        num_loads = self.network.num_load_terminals
+        measured = flow.v_terminal_pu[..., :num_loads].abs().to(torch.float32)
+        # A failed scenario keeps its last good measurement, and its flag.
+        measured = torch.where(flow.converged.unsqueeze(-1), measured, state.v_measured_pu)
+        is_failed = state.is_failed | ~flow.converged
+        outcome = Outcome(
+            setpoint_kw=done.setpoint_kw,
+            p_kw=done.p_kw,
+            q_kvar=done.q_kvar,
+            cost_usd=torch.stack(
+                (done.energy_usd, done.fuel_usd, done.wear_usd, done.discomfort_usd), dim=-1
+            ),
+            discomfort_kh=done.discomfort_kh,
+            flow=flow,
+            is_usable=~is_failed,
+        )
+        return State(state.step + 1, state.days, devices, measured, is_failed), outcome
+
+    def _step_devices(self, state: State, action: Tensor) -> tuple[tuple[Tensor, ...], DeviceStep]:
+        """Moves the fleets and joins what they did along the agent axis."""
+        now = Surroundings(
+            self._tariff[state.days, state.step].unsqueeze(-1),
+            self._temp_degc[state.days, state.step].unsqueeze(-1),
+            self._tariff_mean,
+            self.dt_hours,
+            state.step == self.num_steps - 1,
+        )
+        actions = action.split(self._sizes, dim=-1)
+        moved = [
+            fleet.step(own, act, now)
+            for fleet, own, act in zip(self.fleets, state.devices, actions, strict=True)
+        ]
+        parts = zip(*(vars(step).values() for _, step in moved), strict=True)
+        return tuple(own for own, _ in moved), DeviceStep(*(torch.cat(p, dim=-1) for p in parts))
+
+    def _solve(self, days: Tensor, step: int, p_kw: Tensor, q_kvar: Tensor) -> PowerFlow:
+        """Solves the network at one step: base load, sun and the agents' power."""
+        num_loads = self.network.num_load_terminals
+        zeros = torch.zeros(len(days), num_loads, device=self.device)
+        p_device = zeros.index_add(1, self.agent_terminal, p_kw) - self._pv_kw[days, step]
+        q_device = zeros.index_add(1, self.agent_terminal, q_kvar)
+        return solve_power_flow(
+            self.network,
+            torch.cat((self._base_p_kw[days, step], p_device), dim=-1),
+            torch.cat((self._base_q_kvar[days, step], q_device), dim=-1),
+        )

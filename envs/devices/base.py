@@ -1,0 +1,108 @@
+"""What a fleet of devices is to the environment.
+
+A *fleet* is all devices of one type, stacked: parameters `[device]`, states
+`[batch, device]`. Everything is float32 on the core's device and
+differentiable in the state and the action. Power is positive when drawn from
+the network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Surroundings:
+    """What a step brings to every device, known before it acts.
+
+    Attributes:
+        tariff_usd_per_kwh: Price of energy, drawn or fed in. `[batch, 1]`
+        temp_outdoor_degc: Outdoor temperature. `[batch, 1]`
+        tariff_mean_usd_per_kwh: Mean price of the day's tariff model, which
+            values what a device holds at the end of the day. Scalar.
+        dt_hours: Length of the step, hours.
+        is_last: Whether the step is the last of the day.
+    """
+
+    tariff_usd_per_kwh: Tensor
+    temp_outdoor_degc: Tensor
+    tariff_mean_usd_per_kwh: float
+    dt_hours: float
+    is_last: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceStep:
+    """What a fleet did in one step. All `[batch, device]`, float32.
+
+    Attributes:
+        setpoint_kw: Power that the action asked for.
+        p_kw: Power that the device could follow, after projection.
+        q_kvar: Reactive power that comes with it.
+        energy_usd: Energy at the tariff; on the last step less the value of
+            what is stored beyond the day's start.
+        fuel_usd: Fuel.
+        wear_usd: Wear.
+        discomfort_usd: Discomfort, priced.
+        discomfort_kh: Discomfort, kelvin hours outside the comfort band.
+    """
+
+    setpoint_kw: Tensor
+    p_kw: Tensor
+    q_kvar: Tensor
+    energy_usd: Tensor
+    fuel_usd: Tensor
+    wear_usd: Tensor
+    discomfort_usd: Tensor
+    discomfort_kh: Tensor
+
+
+class Fleet(Protocol):
+    """All devices of one type."""
+
+    kind: str
+    """Name of the device type, `battery` or the like."""
+
+    num_devices: int
+    """Number of devices."""
+
+    def initial_state(self, draws: Tensor, temp_mean_degc: Tensor) -> Tensor:
+        """State at midnight.
+
+        Args:
+            draws: Uniform numbers in [0, 1), one for each device and day.
+                `[batch, device]`
+            temp_mean_degc: The day's mean outdoor temperature. `[batch, 1]`
+
+        Returns:
+            State. `[batch, device, entry]`
+        """
+        ...
+
+    def step(
+        self, state: Tensor, action: Tensor, surroundings: Surroundings
+    ) -> tuple[Tensor, DeviceStep]:
+        """Moves every device by one step.
+
+        Args:
+            state: State. `[batch, device, entry]`
+            action: Action in [-1, 1]. `[batch, device]`
+            surroundings: Price and weather of the step.
+
+        Returns:
+            The next state, and what happened.
+        """
+        ...
+
+    def observe(self, state: Tensor) -> Tensor:
+        """The device's own state as its policy sees it, about -1 to 1. `[batch, device]`"""
+        ...
+
+
+def uniform(low: float, high: float, num: int, generator: torch.Generator) -> Tensor:
+    """Draws `num` numbers between `low` and `high`, float32, on the CPU."""
+    return low + (high - low) * torch.rand(num, generator=generator)

@@ -1,0 +1,88 @@
+"""Small controllable generators: power limits, ramp, quadratic fuel cost."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from gradmap.envs.devices.base import DeviceStep, Surroundings, uniform
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorFleet:
+    """A fleet of generators. Parameters `[device]`, float32.
+
+    The state is `[output of the step before]` in kW; an action of -1 is off,
+    1 rated power. Output shows as negative `p_kw`.
+
+    Attributes:
+        p_max_kw: Rated power.
+        ramp_kw: Largest change of output from one step to the next.
+        fuel_usd_per_kwh: Linear part of the fuel cost.
+        fuel_usd_per_kw2h: Quadratic part.
+    """
+
+    p_max_kw: Tensor
+    ramp_kw: Tensor
+    fuel_usd_per_kwh: Tensor
+    fuel_usd_per_kw2h: Tensor
+    kind: str = "generator"
+
+    @property
+    def num_devices(self) -> int:
+        """Number of generators."""
+        return self.p_max_kw.numel()
+
+    def initial_state(self, draws: Tensor, temp_mean_degc: Tensor) -> Tensor:
+        """Starts the day below half of rated power; see `Fleet.initial_state`."""
+        return (0.5 * draws * self.p_max_kw).unsqueeze(-1)
+
+    def step(
+        self, state: Tensor, action: Tensor, surroundings: Surroundings
+    ) -> tuple[Tensor, DeviceStep]:
+        """Moves the output within the ramp; see `Fleet.step`."""
+        dt = surroundings.dt_hours
+        before = state[..., 0]
+        wanted = 0.5 * (action + 1.0) * self.p_max_kw
+        output = torch.minimum(torch.maximum(wanted, before - self.ramp_kw), before + self.ramp_kw)
+        fuel = dt * output * (self.fuel_usd_per_kwh + self.fuel_usd_per_kw2h * output)
+        zero = torch.zeros_like(output)
+        step = DeviceStep(
+            setpoint_kw=-wanted,
+            p_kw=-output,
+            q_kvar=zero,
+            energy_usd=-surroundings.tariff_usd_per_kwh * output * dt,
+            fuel_usd=fuel,
+            wear_usd=zero,
+            discomfort_usd=zero,
+            discomfort_kh=zero,
+        )
+        return output.unsqueeze(-1), step
+
+    def observe(self, state: Tensor) -> Tensor:
+        """Output of the step before, -1 off to 1 rated; see `Fleet.observe`."""
+        return 2.0 * state[..., 0] / self.p_max_kw - 1.0
+
+
+def make_generators(num: int, mean_kw: float, generator: torch.Generator) -> GeneratorFleet:
+    """Draws a fleet of generators.
+
+    Args:
+        num: Number of generators.
+        mean_kw: Mean rated power, kW.
+        generator: Source of the draws, on the CPU.
+
+    Returns:
+        The fleet, on the CPU: power within 20 % of the mean, 40 to 60 % of it
+        a step in ramp, fuel at 16 to 22 cents a kWh rising by 8 to 14 cents
+        of marginal cost up to rated power.
+    """
+    p_max = mean_kw * uniform(0.8, 1.2, num, generator)
+    return GeneratorFleet(
+        p_max_kw=p_max,
+        ramp_kw=p_max * uniform(0.4, 0.6, num, generator),
+        fuel_usd_per_kwh=uniform(0.16, 0.22, num, generator),
+        fuel_usd_per_kw2h=0.5 * uniform(0.08, 0.14, num, generator) / p_max,
+    )

@@ -1,0 +1,82 @@
+"""What an agent sees: the time, the public price, its own device, site and voltage."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+FEATURES = (
+    "sin_day",
+    "cos_day",
+    "sin_half_day",
+    "cos_half_day",
+    "tariff",
+    "temp_outdoor",
+    "own_state",
+    "own_base_load",
+    "own_pv",
+    "own_voltage",
+)
+"""Names of the features, in order; the same for every device type."""
+
+TARIFF_MIDDLE, TARIFF_SCALE = 0.22, 0.12
+TEMP_MIDDLE, TEMP_SCALE = 10.0, 10.0
+VOLTAGE_SCALE = 0.05
+
+
+def clock_features(num_steps: int) -> Tensor:
+    """Time of day as two harmonics.
+
+    Args:
+        num_steps: Steps a day.
+
+    Returns:
+        The first four features of every step, float32. `[time, 4]`
+    """
+    angle = 2.0 * math.pi * torch.arange(num_steps) / num_steps
+    return torch.stack((angle.sin(), angle.cos(), (2 * angle).sin(), (2 * angle).cos()), dim=-1)
+
+
+def stack_features(
+    clock: Tensor,
+    tariff_usd_per_kwh: Tensor,
+    temp_outdoor_degc: Tensor,
+    own_state: Tensor,
+    own_site: Tensor,
+    own_voltage_pu: Tensor,
+) -> Tensor:
+    """Puts the observation together, each feature scaled to about -1 to 1.
+
+    Args:
+        clock: The clock's features. `[4]`
+        tariff_usd_per_kwh: Price now. `[batch]`
+        temp_outdoor_degc: Outdoor temperature now. `[batch]`
+        own_state: Device state as the fleets give it. `[batch, agent]`
+        own_site: Base load and photovoltaic power at the own terminal, each
+            over the terminal's rating. `[batch, agent, 2]`
+        own_voltage_pu: Own terminal's voltage at the step before, over its
+            rated voltage. `[batch, agent]`
+
+    Returns:
+        The observation, float32. `[batch, agent, feature]`
+    """
+    batch, num_agents = own_state.shape
+    public = torch.cat(
+        (
+            clock.expand(batch, 4),
+            ((tariff_usd_per_kwh - TARIFF_MIDDLE) / TARIFF_SCALE).unsqueeze(-1),
+            ((temp_outdoor_degc - TEMP_MIDDLE) / TEMP_SCALE).unsqueeze(-1),
+        ),
+        dim=-1,
+    )
+    return torch.cat(
+        (
+            public.unsqueeze(1).expand(batch, num_agents, 6),
+            own_state.unsqueeze(-1),
+            own_site,
+            ((own_voltage_pu - 1.0) / VOLTAGE_SCALE).unsqueeze(-1),
+        ),
+        dim=-1,
+    )

@@ -1,0 +1,63 @@
+"""What a step brought: powers, costs by kind, and the power flow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradmap.feeders.powerflow.solve import PowerFlow
+
+COST_TERMS = ("energy", "fuel", "wear", "discomfort")
+"""Parts of an agent's cost, in the order of `Outcome.cost_usd`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One step of a batch, or a day of it with a time axis after the batch.
+
+    Costs and network quantities stay apart: no weight joins them here.
+
+    Attributes:
+        setpoint_kw: Power that each action asked for. `[..., agent]`
+        p_kw: Power drawn, after projection on what the device can do.
+            `[..., agent]`
+        q_kvar: Reactive power drawn. `[..., agent]`
+        cost_usd: Own cost by `COST_TERMS`. `[..., agent, term]`
+        discomfort_kh: Kelvin hours outside the comfort band. `[..., agent]`
+        flow: The power flow, leading axes the same.
+        is_usable: False where a power flow of the day, up to this step, did
+            not converge. `[...]`, bool
+    """
+
+    setpoint_kw: Tensor
+    p_kw: Tensor
+    q_kvar: Tensor
+    cost_usd: Tensor
+    discomfort_kh: Tensor
+    flow: PowerFlow
+    is_usable: Tensor
+
+    @property
+    def clipped_kw(self) -> Tensor:
+        """How far each setpoint was from what the device could do. `[..., agent]`"""
+        return (self.setpoint_kw - self.p_kw).abs()
+
+
+def stack_outcomes(outcomes: Sequence[Outcome]) -> Outcome:
+    """Joins the steps of a day along a new time axis after the batch.
+
+    Args:
+        outcomes: Outcomes in the order of time, `[batch, ...]` each.
+
+    Returns:
+        One outcome, `[batch, time, ...]`.
+    """
+    parts = {
+        field.name: torch.stack([getattr(o, field.name) for o in outcomes], dim=1)
+        for field in dataclasses.fields(Outcome)
+        if field.name != "flow"
+    }
+    return Outcome(flow=PowerFlow.stack([o.flow for o in outcomes], dim=1), **parts)
