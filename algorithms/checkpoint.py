@@ -1,0 +1,78 @@
+"""Checkpoints: tensors and a JSON text in one file, never a pickled object."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradmap.feeders.errors import GradmapError
+
+FORMAT = "gradmap-checkpoint-1"
+
+
+def save_checkpoint(
+    path: str | pathlib.Path, tensors: dict[str, Tensor], meta: dict[str, Any]
+) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Args:
+        path: The file.
+        tensors: Tensors by name.
+        meta: What JSON can hold; `task` names the task that it belongs to.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            on_cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+            torch.save({"format": FORMAT, "meta": json.dumps(meta), "tensors": on_cpu}, file)
+        os.replace(temporary, path)
+    except BaseException:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(
+    path: str | pathlib.Path, expected_task: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads a checkpoint; nothing in the file is executed.
+
+    Args:
+        path: The file.
+        expected_task: The task it must belong to; None takes any.
+
+    Returns:
+        The tensors and the meta data.
+
+    Raises:
+        GradmapError: If the file is missing, damaged, no checkpoint, or one
+            of another task.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise GradmapError(f"no checkpoint at {path}; name a run directory that has been trained")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        found = content["format"]
+        tensors, meta = dict(content["tensors"]), json.loads(content["meta"])
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise GradmapError(
+            f"{path} is damaged or no checkpoint ({reason[:120]}); "
+            "use another checkpoint of the run, or train again"
+        ) from error
+    if found != FORMAT:
+        raise GradmapError(f"{path} has format {found!r}, expected {FORMAT!r}; train again")
+    if expected_task is not None and meta.get("task") != expected_task:
+        raise GradmapError(
+            f"{path} was trained for task {meta.get('task')!r}, expected {expected_task!r}; "
+            "evaluate it with the configuration of its own run"
+        )
+    return tensors, meta

@@ -1,0 +1,88 @@
+"""Settings of the methods that learn through the environment's gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal
+
+from gradmap.feeders.errors import raise_faults
+
+
+@dataclasses.dataclass(frozen=True)
+class PriceConfig:
+    """How constraints are priced during learning.
+
+    Attributes:
+        kind: `dual` moves multipliers by dual ascent, `fixed` keeps one price
+            for ever, `none` leaves the network out.
+        voltage_usd_per_pu: Price of a p.u. of voltage violation for one step
+            at one node: the fixed price, or where the multipliers start.
+        overload_usd: Price of loading a branch by its rating beyond its
+            rating for one step; fixed, or where the multipliers start.
+        dual_step: Step of the ascent: how much a multiplier rises, in its
+            unit, for an expected violation of 1.
+        dual_max: Upper bound of every multiplier.
+        tolerance_pu: Expected violation that is not worth pricing; below it
+            multipliers fall.
+        margin_pu: Learning sees a voltage band narrower by this much at each
+            end, so that what is learnt holds on days not seen.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    kind: Literal["dual", "fixed", "none"] = "dual"
+    voltage_usd_per_pu: float = 100.0
+    overload_usd: float = 10.0
+    dual_step: float = 3e4
+    dual_max: float = 1e5
+    tolerance_pu: float = 0.0
+    margin_pu: float = 0.002
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig:
+    """Settings of a learner.
+
+    Attributes:
+        hidden: Width of each hidden layer of every agent's network.
+        days_per_batch: Scenario-days in one rollout.
+        learning_rate: Of Adam.
+        learning_rate_final: Fraction of `learning_rate` left when the budget
+            is used up; the rate falls along a half cosine.
+        reuse_passes: Passes over the samples of a rollout with its
+            environment gradient; 1 is no reuse.
+        minibatches: Optimiser steps in one pass.
+        trust_region: Largest change of an action, on its [-1, 1] scale, that
+            reuse still gains from.
+        proximal: `clip` stops the gain at the trust region, `quadratic`
+            charges the square of the change instead.
+        projection_usd_per_kwh: Charge, in learning only, on setpoints that a
+            device cannot follow. It leads an action back to where the device
+            responds; costs and reward do not contain it.
+        price: How constraints are priced.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    hidden: tuple[int, ...] = (32, 32)
+    days_per_batch: int = 8
+    learning_rate: float = 5e-3
+    learning_rate_final: float = 0.1
+    reuse_passes: int = 4
+    minibatches: int = 8
+    trust_region: float = 0.05
+    proximal: Literal["clip", "quadratic"] = "clip"
+    projection_usd_per_kwh: float = 0.02
+    price: PriceConfig = PriceConfig()
+
+    def __post_init__(self) -> None:
+        faults = []
+        for name in ("days_per_batch", "reuse_passes", "minibatches"):
+            if getattr(self, name) < 1:
+                faults.append(f"{name} is {getattr(self, name)}, expected 1 or more")
+        for name in ("learning_rate", "trust_region"):
+            if not getattr(self, name) > 0:
+                faults.append(f"{name} is {getattr(self, name)}, expected more than 0")
+        if not self.hidden or min(self.hidden) < 1:
+            faults.append(f"hidden is {self.hidden}, expected one or more positive widths")
+        raise_faults("learner", faults)

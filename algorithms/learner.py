@@ -1,0 +1,175 @@
+"""What every method that learns through the environment's gradient has in common."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from gradmap.algorithms.config import LearnerConfig
+from gradmap.algorithms.multipliers import Multipliers
+from gradmap.algorithms.networks import Actors
+from gradmap.algorithms.rollout import Rollout
+from gradmap.algorithms.trainer import Counters
+from gradmap.envs.constraints import Violations, violations
+from gradmap.envs.core import Core
+from gradmap.envs.outcome import Outcome
+from gradmap.envs.policy import Policy
+
+
+class DaySampler:
+    """Draws batches of training days, each day once before any comes again.
+
+    Args:
+        days: The days. `[day]`
+        generator: Source of the shuffles, on the CPU.
+    """
+
+    def __init__(self, days: Tensor, generator: torch.Generator) -> None:
+        self._days = days
+        self._generator = generator
+        self.queue = torch.empty(0, dtype=torch.int64)
+
+    def draw(self, num: int) -> Tensor:
+        """Returns the next `num` days. `[num]`, int64"""
+        while len(self.queue) < num:
+            fresh = torch.randperm(len(self._days), generator=self._generator)
+            self.queue = torch.cat((self.queue, fresh))
+        drawn, self.queue = self.queue[:num], self.queue[num:]
+        return self._days[drawn.to(self._days.device)]
+
+
+class GradientLearner(abc.ABC):
+    """Independent networks, priced constraints, Adam; subclasses use the gradient.
+
+    Args:
+        core: The environment.
+        config: Settings.
+        seed: Seed of the initial weights and of the order of days.
+    """
+
+    def __init__(self, core: Core, config: LearnerConfig, seed: int) -> None:
+        self.core = core
+        self.config = config
+        self.counters = Counters()
+        self.generator = torch.Generator().manual_seed(seed)
+        actors = Actors(core.num_agents, core.num_features, config.hidden, self.generator)
+        self.actors = actors.to(core.device)
+        self.prices = Multipliers(core, config.price)
+        self.sampler = DaySampler(core.days("train"), self.generator)
+        self.optimiser = torch.optim.Adam(
+            self.actors.parameters(), lr=config.learning_rate, fused=True
+        )
+        self._limits = core.limits.tightened(config.price.margin_pu)
+
+    @property
+    def multipliers(self) -> dict[str, Tensor] | None:
+        """Prices by name, or None where the network is left out; see `Trainer`."""
+        return None if self.config.price.kind == "none" else self.prices.tensors()
+
+    @abc.abstractmethod
+    def update(self, days: Tensor) -> tuple[Rollout, Violations]:
+        """Rolls out on `days` and improves the networks.
+
+        Args:
+            days: Index of each day. `[batch]`
+
+        Returns:
+            The days before the improvement and their violations, both cut
+            from the gradient.
+        """
+
+    def iterate(self, progress: float) -> dict[str, float]:
+        """Makes one outer iteration; see `Trainer.iterate`."""
+        low = self.config.learning_rate_final
+        fraction = low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * fraction
+        days = self.sampler.draw(self.config.days_per_batch)
+        done, found = self.update(days)
+        usable = done.outcome.is_usable[:, -1]
+        self.prices.ascend(found, usable)
+        num_steps = len(days) * self.core.num_steps
+        self.counters.iterations += 1
+        self.counters.env_gradients += 1
+        self.counters.env_steps += num_steps
+        # Forward, adjoint, and the measurement before midnight.
+        self.counters.power_flow_solves += 2 * num_steps + len(days)
+        return self._metrics(done.outcome, found, usable)
+
+    def objective(self, outcome: Outcome) -> Tensor:
+        """The Lagrangian, mean over the usable days of a batch, $ per day.
+
+        Args:
+            outcome: A batch of whole days. `[batch, time, ...]`
+
+        Returns:
+            Scalar, differentiable.
+        """
+        return self._lagrangian(outcome)[0]
+
+    def _lagrangian(self, outcome: Outcome) -> tuple[Tensor, Violations]:
+        usable = outcome.is_usable[:, -1]
+        cost = outcome.cost_usd.sum((-3, -2, -1))
+        led_back = self.config.projection_usd_per_kwh * self.core.dt_hours
+        cost = cost + led_back * outcome.clipped_kw.sum((-2, -1))
+        found = violations(outcome.flow, self._limits)
+        if self.config.price.kind != "none":
+            cost = cost + self.prices.charge(found).sum(-1).to(cost.dtype)
+        # `where`, not a product: a failed day holds NaN.
+        cost = torch.where(usable, cost, torch.zeros_like(cost))
+        return cost.sum() / usable.sum().clamp_min(1), found
+
+    @torch.no_grad()
+    def _metrics(self, outcome: Outcome, found: Violations, usable: Tensor) -> dict[str, float]:
+        """Figures of the rollout, with one transfer from the device."""
+        cost = outcome.cost_usd.sum((-3, -2, -1))
+        outside = ((found.over_pu > 0) | (found.under_pu > 0)).double().mean((-2, -1))
+        num = usable.sum().clamp_min(1)
+        values = {
+            "cost_usd_per_day": torch.where(usable, cost, 0.0).sum() / num,
+            "outside_band_pct": 100.0 * torch.where(usable, outside, 0.0).sum() / num,
+            "clipped_kwh_per_day": self.core.dt_hours * outcome.clipped_kw.sum((-2, -1)).mean(),
+            "failed_days": (~usable).sum(),
+            "multiplier_max": torch.maximum(self.prices.over.max(), self.prices.under.max()),
+            "multiplier_sum": self.prices.over.sum() + self.prices.under.sum(),
+        }
+        numbers = torch.stack([value.double() for value in values.values()]).tolist()
+        return dict(zip(values, numbers, strict=True))
+
+    def policy(self) -> Policy:
+        """Returns the actors; they act without gradient under `torch.no_grad`."""
+        return self.actors
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns all that a resumed run needs; see `Trainer.state_dict`."""
+        state = {f"actors.{k}": v.detach() for k, v in self.actors.state_dict().items()}
+        for index, entry in self.optimiser.state_dict()["state"].items():
+            state.update({f"adam.{index}.{k}": v for k, v in entry.items()})
+        state.update({f"prices.{k}": v for k, v in self.prices.tensors().items()})
+        state["random"] = self.generator.get_state()
+        state["queue"] = self.sampler.queue
+        state["counters"] = torch.tensor(dataclasses.astuple(self.counters))
+        return {key: value.clone() for key, value in state.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes over what `state_dict` returned; see `Trainer.load_state_dict`."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            cut = len(prefix)
+            return {k[cut:]: v for k, v in state.items() if k.startswith(prefix)}
+
+        self.actors.load_state_dict(part("actors."))
+        optimiser = self.optimiser.state_dict()
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("adam.").items():
+            index, name = key.split(".")
+            moments.setdefault(int(index), {})[name] = value
+        self.optimiser.load_state_dict({**optimiser, "state": moments})
+        self.prices.load(part("prices."))
+        self.generator.set_state(state["random"].cpu())
+        self.sampler.queue = state["queue"].cpu()
+        self.counters = Counters(*state["counters"].tolist())

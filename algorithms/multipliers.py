@@ -1,0 +1,83 @@
+"""Prices of the network's constraints, and their dual ascent."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradmap.algorithms.config import PriceConfig
+from gradmap.envs.constraints import Violations
+from gradmap.envs.core import Core
+
+
+class Multipliers:
+    """One price for each step of the day and each limit of the network.
+
+    Args:
+        core: The environment.
+        config: How constraints are priced.
+
+    Attributes:
+        over: Prices of high voltage, $ per p.u. and step. `[time, monitored]`
+        under: Prices of low voltage, likewise.
+        overload: Prices of overload, $ per rating and step. `[time, branch]`
+    """
+
+    def __init__(self, core: Core, config: PriceConfig) -> None:
+        self.config = config
+        steps, nodes = core.num_steps, len(core.limits.monitored)
+        branches = len(core.feeder.branches)
+        real = torch.float64 if core.network.dtype == torch.complex128 else torch.float32
+
+        def full(size: int, value: float) -> Tensor:
+            value = 0.0 if config.kind == "none" else value
+            return torch.full((steps, size), value, dtype=real, device=core.device)
+
+        self.over = full(nodes, config.voltage_usd_per_pu)
+        self.under = full(nodes, config.voltage_usd_per_pu)
+        self.overload = full(branches, config.overload_usd)
+
+    def charge(self, found: Violations) -> Tensor:
+        """Prices the violations of a batch of days.
+
+        Args:
+            found: Violations. `[batch, time, ...]`
+
+        Returns:
+            The price of each step. `[batch, time]`
+        """
+        return (
+            (found.over_pu * self.over).sum(-1)
+            + (found.under_pu * self.under).sum(-1)
+            + (found.overload * self.overload).sum(-1)
+        )
+
+    @torch.no_grad()
+    def ascend(self, found: Violations, usable: Tensor) -> None:
+        """Moves the multipliers along the expected violation; see `PriceConfig`.
+
+        Args:
+            found: Violations. `[batch, time, ...]`
+            usable: Days whose power flows all converged. `[batch]`, bool
+        """
+        if self.config.kind != "dual":
+            return
+        weight = usable.to(self.over.dtype) / usable.sum().clamp_min(1)
+        pairs = (
+            (self.over, found.over_pu),
+            (self.under, found.under_pu),
+            (self.overload, found.overload),
+        )
+        for multiplier, violation in pairs:
+            mean = torch.einsum("b,btj->tj", weight, violation.nan_to_num(0.0))
+            multiplier += self.config.dual_step * (mean - self.config.tolerance_pu)
+            multiplier.clamp_(0.0, self.config.dual_max)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The multipliers by name."""
+        return {"over": self.over, "under": self.under, "overload": self.overload}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Takes multipliers over from `tensors`."""
+        for name, value in self.tensors().items():
+            value.copy_(tensors[name])

@@ -1,0 +1,115 @@
+"""Independent networks, one for each agent, stacked so that one product serves all."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class StackedLinear(nn.Module):
+    """One linear layer per agent; no weight is shared and no path joins agents.
+
+    Args:
+        num_agents: Number of agents.
+        num_in: Inputs of each layer.
+        num_out: Outputs of each layer.
+        gain: Scale of the orthogonal initial weights.
+        generator: Source of the draws.
+    """
+
+    def __init__(
+        self, num_agents: int, num_in: int, num_out: int, gain: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        tall, short = max(num_in, num_out), min(num_in, num_out)
+        # One batched factorisation: an initialiser called per agent takes minutes.
+        q, r = torch.linalg.qr(torch.randn(num_agents, tall, short, generator=generator))
+        q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(1)
+        weight = q if num_in >= num_out else q.transpose(1, 2)
+        self.weight = nn.Parameter(gain * weight.contiguous())
+        self.bias = nn.Parameter(torch.zeros(num_agents, 1, num_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies every agent's layer to its own rows.
+
+        Args:
+            x: Inputs. `[agent, sample, in]`
+
+        Returns:
+            Outputs. `[agent, sample, out]`
+        """
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedMLP(nn.Sequential):
+    """A tanh network per agent.
+
+    Args:
+        num_agents: Number of agents.
+        num_in: Inputs of each network.
+        hidden: Widths of the hidden layers.
+        num_out: Outputs of each network.
+        generator: Source of the draws.
+        gain: Scale of the last layer's initial weights.
+    """
+
+    def __init__(
+        self,
+        num_agents: int,
+        num_in: int,
+        hidden: tuple[int, ...],
+        num_out: int,
+        generator: torch.Generator,
+        gain: float = 0.01,
+    ) -> None:
+        layers: list[nn.Module] = []
+        for width in hidden:
+            layers += [
+                StackedLinear(num_agents, num_in, width, math.sqrt(2.0), generator),
+                nn.Tanh(),
+            ]
+            num_in = width
+        layers.append(StackedLinear(num_agents, num_in, num_out, gain, generator))
+        super().__init__(*layers)
+
+
+class Actors(nn.Module):
+    """The actors of all agents: observation to action, one independent network each.
+
+    Args:
+        num_agents: Number of agents.
+        num_features: Length of an observation.
+        hidden: Widths of the hidden layers.
+        generator: Source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        num_agents: int,
+        num_features: int,
+        hidden: tuple[int, ...],
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.net = StackedMLP(num_agents, num_features, hidden, 1, generator)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Acts on each agent's own samples.
+
+        Args:
+            samples: Observations, agent first. `[agent, sample, feature]`
+
+        Returns:
+            Actions in (-1, 1). `[agent, sample]`
+        """
+        return torch.tanh(self.net(samples)).squeeze(-1)
+
+    def reset(self, days: Tensor) -> None:
+        """Begins a batch of days; the actors have no memory. See `Policy.reset`."""
+
+    def act(self, observation: Tensor) -> Tensor:
+        """Acts on a batch of observations; see `Policy.act`."""
+        action: Tensor = self(observation.transpose(0, 1))
+        return action.transpose(0, 1)
