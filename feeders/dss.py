@@ -1,0 +1,249 @@
+"""Circuits read with OpenDSS, in an engine of their own.
+
+OpenDSS keeps settings that belong to the whole process (working directory,
+forms, editor, shell commands). Whatever is done here leaves them, and every
+other OpenDSS circuit of the process, as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from dss import DSSException
+from dss import dss as _prime
+
+from gradmap.feeders.dss_linear import Element, read_elements, read_source, sum_admittances
+from gradmap.feeders.dss_read import (
+    read_branches,
+    read_buses,
+    read_regulators,
+    read_terminals,
+    unsupported_elements,
+)
+from gradmap.feeders.errors import GradmapError, raise_faults
+from gradmap.feeders.model import Feeder, Regulators
+
+Engine = Any
+"""An OpenDSS context (`dss.IDSS`, which ships without type information)."""
+
+Taps = Mapping[str, int] | int | None
+"""Regulator taps: as the files have them, one for all, or by control's name."""
+
+# dss_python never frees a context: contexts that are no longer used wait here.
+_idle: list[Engine] = []
+
+_PROCESS_WIDE = {
+    "AllowForms": False,
+    "AllowEditor": False,
+    "AllowDOScmd": False,
+    "AllowChangeDir": False,
+}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Forbids forms, editors, shell commands and changes of directory.
+
+    These switches belong to the process, not to a context: they are put back
+    on leaving.
+    """
+    before = {name: getattr(_prime, name) for name in _PROCESS_WIDE}
+    try:
+        for name, value in _PROCESS_WIDE.items():
+            setattr(_prime, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(_prime, name, value)
+
+
+def borrow_engine() -> Engine:
+    """Returns an OpenDSS context without a circuit; give it back after use."""
+    engine = _idle.pop() if _idle else _prime.NewContext()
+    engine.Text.Command = "ClearAll"
+    engine.Text.Command = "Set DefaultBaseFrequency=60"
+    return engine
+
+
+def return_engine(engine: Engine) -> None:
+    """Empties a borrowed context and keeps it for the next borrower."""
+    with contextlib.suppress(DSSException):
+        engine.Text.Command = "ClearAll"
+    _idle.append(engine)
+
+
+def compile_circuit(engine: Engine, path: str | pathlib.Path) -> None:
+    """Compiles a circuit, and freezes its controls at what the files say.
+
+    Args:
+        engine: A borrowed context.
+        path: The circuit's master file.
+
+    Raises:
+        GradmapError: If there is no such file, or OpenDSS reports an error.
+    """
+    master = pathlib.Path(path).resolve()
+    if not master.is_file():
+        raise GradmapError(f"{path}: no such file; expected the master file of an OpenDSS circuit")
+    with quiet():
+        try:
+            engine.Text.Command = f'Compile "{master}"'
+            if not engine.NumCircuits:
+                raise GradmapError(f"{path}: defines no circuit; expected `New Circuit.<name>`")
+            engine.Text.Command = "Set ControlMode=Off"
+        except DSSException as error:
+            raise GradmapError(f"{path}: OpenDSS reports: {one_line(error)}") from error
+
+
+def set_taps(engine: Engine, taps: Taps, subject: str) -> None:
+    """Moves the regulators of a compiled circuit.
+
+    Args:
+        engine: A context with a circuit.
+        taps: Positions counted from the neutral one; `None` moves nothing.
+        subject: What to name in an error, such as the file's path.
+
+    Raises:
+        GradmapError: If a control is unknown or a position out of its range.
+    """
+    if taps is None:
+        return
+    regulators = read_regulators(engine.ActiveCircuit)
+    if not isinstance(taps, Mapping):
+        taps = dict.fromkeys(regulators.control, taps)
+    wanted = {control.lower(): tap for control, tap in taps.items()}
+    raise_faults(subject, _tap_faults(wanted, regulators))
+    controls = engine.ActiveCircuit.RegControls
+    for control, tap in wanted.items():
+        controls.Name = control
+        controls.TapNumber = int(tap)
+
+
+def _tap_faults(taps: Mapping[str, int], regulators: Regulators) -> list[str]:
+    """One phrase per tap that cannot be set."""
+    faults = []
+    index = {control: i for i, control in enumerate(regulators.control)}
+    known = ", ".join(regulators.control) or "none"
+    for control, tap in taps.items():
+        i = index.get(control)
+        if i is None:
+            faults.append(f"no regulator control {control!r} (known: {known})")
+            continue
+        low, high = int(regulators.tap_min[i]), int(regulators.tap_max[i])
+        if isinstance(tap, bool) or not isinstance(tap, int | np.integer):
+            faults.append(f"tap of {control} is {tap!r}, expected a whole number")
+        elif not low <= tap <= high:
+            faults.append(f"tap of {control} is {tap}, expected {low} to {high}")
+    return faults
+
+
+def read_feeder(
+    path: str | pathlib.Path,
+    *,
+    name: str | None = None,
+    origin: str | None = None,
+    taps: Taps = None,
+) -> Feeder:
+    """Reads a circuit from OpenDSS files.
+
+    Controls are frozen: taps stand where `taps` or the files put them (or, if
+    the files solve the circuit, where that leaves them), capacitors and
+    switches as found.
+
+    Args:
+        path: The circuit's master file.
+        name: Name of the feeder; the circuit's own by default.
+        origin: What `Feeder.origin` says; the file's absolute path by default.
+        taps: Positions of the regulators, counted from the neutral one: one
+            for all, or by control's name; `None` leaves them as found.
+
+    Raises:
+        GradmapError: If OpenDSS reports an error, if the circuit holds
+            elements that are not supported (all are named), or if a tap
+            cannot be set.
+    """
+    engine = borrow_engine()
+    try:
+        compile_circuit(engine, path)
+        set_taps(engine, taps, str(path))
+        return _read(engine, str(path), name, origin or str(pathlib.Path(path).resolve()))
+    except DSSException as error:
+        raise GradmapError(f"{path}: OpenDSS reports: {one_line(error)}") from error
+    finally:
+        return_engine(engine)
+
+
+def _read(engine: Engine, subject: str, name: str | None, origin: str) -> Feeder:
+    """Reads the circuit that an engine holds."""
+    circuit = engine.ActiveCircuit
+    # Whole matrix, and vectors allocated: fixes the order of the nodes and
+    # refreshes the primitive matrices after a change of taps.
+    circuit.Solution.BuildYMatrix(1, 1)
+    node_names = tuple(str(node).lower() for node in circuit.YNodeOrder)
+    num_nodes = len(node_names)
+    elements = read_elements(circuit)
+    faults = unsupported_elements(circuit, elements)
+    buses, kv_base, xy = read_buses(circuit)
+    node_kv_base = np.array([kv_base[node.rpartition(".")[0]] for node in node_names])
+    faults += _bus_faults(buses, kv_base)
+    linear = [element for element in elements if element.kind != "load"]
+    y = sum_admittances(linear, num_nodes)
+    faults += _lone_nodes(y.diagonal(), node_names)
+    raise_faults(subject, faults)
+    source = read_source(engine, elements, num_nodes)
+    return Feeder(
+        name=name or str(circuit.Name).lower(),
+        origin=origin,
+        node_names=node_names,
+        node_kv_base=node_kv_base,
+        y_siemens=y,
+        y_source_siemens=source.y_siemens,
+        source_current_a=source.current_a,
+        is_source_node=source.is_source_node,
+        terminals=read_terminals(circuit),
+        branches=read_branches(circuit, elements, num_nodes),
+        regulators=read_regulators(circuit),
+        bus_names=buses,
+        bus_xy=xy,
+    )
+
+
+def _bus_faults(buses: Sequence[str], kv_base: Mapping[str, float]) -> list[str]:
+    """One phrase if some bus has no base voltage."""
+    bare = [bus for bus in buses if not kv_base[bus] > 0.0]
+    if not bare:
+        return []
+    return [
+        f"no base voltage at bus {', '.join(bare)}: "
+        "add `Set VoltageBases=[...]` and `CalcVoltageBases`"
+    ]
+
+
+def _lone_nodes(diagonal: Any, node_names: Sequence[str]) -> list[str]:
+    """One phrase if some node is reached by loads only."""
+    lone = [node_names[i] for i in np.flatnonzero(diagonal == 0)]
+    return [f"nothing but loads connects node {', '.join(lone)}"] if lone else []
+
+
+def one_line(error: Exception) -> str:
+    """An OpenDSS error's text on one line."""
+    text = str(error.args[1]) if len(error.args) > 1 else str(error)
+    return " ".join(text.split())
+
+
+__all__ = [
+    "Element",
+    "Engine",
+    "Taps",
+    "borrow_engine",
+    "compile_circuit",
+    "one_line",
+    "quiet",
+    "read_feeder",
+    "return_engine",
+    "set_taps",
+]
