@@ -17,18 +17,8 @@ from packaging.utils import canonicalize_name
 import gradmap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-FOLDERS = (
-    "gradmap",
-    "feeders",
-    "envs",
-    "algorithms",
-    "baselines",
-    "experiments",
-    "tests",
-    "docs",
-    ".ci",
-)
+PACKAGES = ("gradmap", "feeders", "envs", "algorithms", "baselines", "experiments")
+FOLDERS = (*PACKAGES, "tests", "docs", ".ci")
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +108,20 @@ def test_the_command_exists(setup_cfg: configparser.ConfigParser) -> None:
     assert callable(getattr(importlib.import_module(module), function))
 
 
+# Written so that this line does not match itself.
+MACHINE = re.compile(r"\.\.[/]shared\b|(?<![\w.~$})/])[/](work|root|home|Users)/\w")
+
+
 def test_files_name_no_machine() -> None:
-    folders = "work", "root", "home", "Users"
-    banned = re.compile(rf"\.\./sha{'red'}\b|(?<![\w.~$}})/])/({'|'.join(folders)})/\w")
+    assert MACHINE.search("see " + "../" + "shared/design.md")
+    assert MACHINE.search('path = "' + "/" + 'home/me/data"')
     faults = []
     for path in our_files():
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             continue
-        faults += [f"{path.relative_to(ROOT)}: {hit[0]!r}" for hit in banned.finditer(text)]
+        faults += [f"{path.relative_to(ROOT)}: {hit[0]!r}" for hit in MACHINE.finditer(text)]
     assert not faults, "\n".join(faults)
 
 
