@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from gradmap.envs.scenarios.model import ScenarioConfig
+from gradmap.envs.scenarios.config import ScenarioConfig
 from gradmap.feeders.errors import raise_faults
 
 

@@ -1,0 +1,29 @@
+"""No control: batteries rest, heat pumps and generators are off."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradmap.envs.core import Core
+
+IDLE_ACTION = {"battery": 0.0, "heat_pump": -1.0, "generator": -1.0}
+"""The action at which a device draws and feeds nothing."""
+
+
+class IdlePolicy:
+    """Every device stays at zero power.
+
+    Args:
+        core: The environment.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._action = torch.tensor([IDLE_ACTION[k] for k in core.agent_kinds], device=core.device)
+
+    def reset(self, days: Tensor) -> None:
+        """Begins a batch of days; see `Policy.reset`."""
+
+    def act(self, observation: Tensor) -> Tensor:
+        """Returns the idle action for every agent; see `Policy.act`."""
+        return self._action.expand(observation.shape[:2])

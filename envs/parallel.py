@@ -1,0 +1,249 @@
+"""The PettingZoo environment: one day, every agent by name."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium.spaces import Box
+from pettingzoo import ParallelEnv
+
+from gradmap.envs.catalog import make
+from gradmap.envs.config import TaskConfig
+from gradmap.envs.constraints import Violations, violations
+from gradmap.envs.core import Core
+from gradmap.envs.outcome import Outcome
+from gradmap.envs.render import draw_feeder
+from gradmap.envs.reward import REWARD_TERMS, RewardConfig, reward_terms
+from gradmap.envs.scenarios.model import SPLITS
+from gradmap.feeders.errors import GradmapError
+
+Array = npt.NDArray[Any]
+Info = dict[str, Any]
+
+
+class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
+    """A day on the feeder as a PettingZoo `ParallelEnv`.
+
+    Observations are `[feature]` float32 (see `gradmap.envs.observations`),
+    actions `[1]` float32 in [-1, 1]. A reward is minus the agent's own cost
+    minus its share of the priced violation; `info[agent]` holds
+
+    - `reward_terms`: its parts, which sum to the reward, $;
+    - `constraint_costs`: the network's violations, unpriced, the same for all:
+      sums over nodes of p.u. above and below the limits, over branches of
+      loading above rating;
+    - `setpoint_kw`, `p_kw`: what was asked for and what the device could do;
+    - `solver`: `converged`, `iterations`, `residual`.
+
+    The day ends by termination after its last step: the time is observed, so
+    the end is part of the task.
+
+    Args:
+        core: The environment; every call steps one scenario of it.
+        reward: How violations are priced in the reward.
+        render_mode: `rgb_array` or None.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "name": "ieee123_mixed_v1",
+        "render_modes": ["rgb_array"],
+        "render_fps": 8,
+        "is_parallelizable": True,
+    }
+
+    def __init__(
+        self, core: Core, reward: RewardConfig | None = None, render_mode: str | None = None
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise GradmapError(f"render_mode is {render_mode!r}, expected 'rgb_array' or None")
+        self.core = core
+        self.reward = reward or RewardConfig()
+        self.render_mode = render_mode
+        self.possible_agents = list(core.agent_names)
+        self.agents: list[str] = []
+        # Own copies: PettingZoo lets users seed each agent's space.
+        self.observation_spaces = {
+            name: Box(-np.inf, np.inf, (core.num_features,), np.float32)
+            for name in self.possible_agents
+        }
+        self.action_spaces = {
+            name: Box(-1.0, 1.0, (1,), np.float32) for name in self.possible_agents
+        }
+        self._rng = np.random.default_rng()
+        self._v_pu: Array | None = None
+
+    def observation_space(self, agent: str) -> Box:
+        """Returns the agent's observation space."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> Box:
+        """Returns the agent's action space."""
+        return self.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Array], dict[str, Info]]:
+        """Begins a day.
+
+        Args:
+            seed: Seeds the choice of days from here on.
+            options: `split` (`train` by default) to draw a day from, or `day`,
+                an ISO date or an index of the scenario set, to take that one.
+
+        Returns:
+            Observations and infos by agent; each info names the day's `date`.
+
+        Raises:
+            GradmapError: If an option or the day is unknown.
+        """
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        day = self._choose_day(dict(options or {}))
+        self.agents = list(self.possible_agents)
+        self._state = self.core.reset(torch.tensor([day]))
+        self._v_pu = None
+        date = self.core.scenarios.date[day]
+        return self._observations(), {name: {"date": date} for name in self.agents}
+
+    def _choose_day(self, options: dict[str, Any]) -> int:
+        day, split = options.pop("day", None), options.pop("split", "train")
+        scenarios = self.core.scenarios
+        if options:
+            raise GradmapError(f"unknown options {sorted(options)}; expected 'split' or 'day'")
+        if split not in SPLITS:
+            raise GradmapError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
+        if day is None:
+            return int(self._rng.choice(scenarios.days(split)))
+        if isinstance(day, str):
+            if day not in scenarios.date:
+                first, last = scenarios.date[0], scenarios.date[-1]
+                raise GradmapError(f"no day {day!r}; expected an ISO date from {first} to {last}")
+            return scenarios.date.index(day)
+        if not 0 <= int(day) < scenarios.num_days:
+            raise GradmapError(f"no day {day}; expected an index from 0 to {scenarios.num_days - 1}")
+        return int(day)
+
+    def step(
+        self, actions: dict[str, Array]
+    ) -> tuple[
+        dict[str, Array], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Info]
+    ]:
+        """Moves every agent by one step.
+
+        Args:
+            actions: An action for every agent. `[1]` each
+
+        Returns:
+            Observations, rewards, terminations, truncations, infos by agent.
+
+        Raises:
+            GradmapError: If the day is over, an agent is missing or unknown,
+                or an action is not finite.
+        """
+        if not self.agents:
+            raise GradmapError("the day is over or has not begun; call reset first")
+        if actions.keys() != set(self.agents):
+            missing, unknown = set(self.agents) - actions.keys(), actions.keys() - set(self.agents)
+            raise GradmapError(
+                f"actions for {len(missing)} agents are missing, {len(unknown)} are unknown "
+                f"(such as {min(missing | unknown)!r}); expected one for each of env.agents"
+            )
+        try:
+            flat = np.array([actions[name] for name in self.agents], np.float32).reshape(1, -1)
+        except ValueError as error:
+            raise GradmapError(f"actions must have shape (1,) each: {error}") from error
+        if not np.isfinite(flat).all():
+            worst = self.agents[int((~np.isfinite(flat[0])).argmax())]
+            raise GradmapError(f"the action of {worst} is not finite; expected -1 to 1")
+        with torch.no_grad():
+            self._state, outcome = self.core.step(self._state, torch.from_numpy(flat))
+            found = violations(outcome.flow, self.core.limits)
+            terms = reward_terms(outcome, found, self.reward)[0].double().cpu().numpy()
+        self._v_pu = outcome.flow.v_magnitude_pu[0].cpu().numpy()
+        infos = self._infos(outcome, found, terms)
+        done = self.core.is_done(self._state)
+        observations = self._observations()
+        rewards = dict(zip(self.agents, terms.sum(-1).tolist(), strict=True))
+        terminations = dict.fromkeys(self.agents, done)
+        truncations = dict.fromkeys(self.agents, False)
+        if done:
+            self.agents = []
+        return observations, rewards, terminations, truncations, infos
+
+    def _observations(self) -> dict[str, Array]:
+        with torch.no_grad():
+            observed = self.core.observe(self._state)[0].cpu().numpy()
+        return dict(zip(self.possible_agents, observed, strict=True))
+
+    def _infos(self, outcome: Outcome, found: Violations, terms: Array) -> dict[str, Info]:
+        flow = outcome.flow
+        constraint_costs = {name: float(value.sum()) for name, value in vars(found).items()}
+        solver = {
+            "converged": bool(flow.converged[0]),
+            "iterations": int(flow.iterations[0]),
+            "residual": float(flow.residual[0]),
+        }
+        rows = zip(
+            self.agents,
+            terms.tolist(),
+            outcome.setpoint_kw[0].tolist(),
+            outcome.p_kw[0].tolist(),
+            strict=True,
+        )
+        return {
+            name: {
+                "reward_terms": dict(zip(REWARD_TERMS, parts, strict=True)),
+                "constraint_costs": constraint_costs,
+                "setpoint_kw": setpoint,
+                "p_kw": power,
+                "solver": solver,
+            }
+            for name, parts, setpoint, power in rows
+        }
+
+    def render(self) -> npt.NDArray[np.uint8] | None:
+        """Draws the feeder coloured by voltage. `[height, width, 3]`, uint8"""
+        if self.render_mode is None:
+            return None
+        if not hasattr(self, "_state"):
+            raise GradmapError("nothing to draw yet; call reset first")
+        step, day = self._state.step, int(self._state.days[0])
+        hours = step * self.core.dt_hours
+        title = f"{self.core.scenarios.date[day]} {int(hours):02d}:{int(hours % 1 * 60):02d}"
+        limits = (self.core.limits.vmin_pu, self.core.limits.vmax_pu)
+        return draw_feeder(self.core.feeder, self._v_pu, limits, title)
+
+    def close(self) -> None:
+        """Releases nothing: the environment holds no window and no process."""
+
+
+def parallel_env(
+    task: str | TaskConfig = "ieee123-mixed-v1",
+    *,
+    num_agents: int | None = None,
+    device: torch.device | str = "cpu",
+    seed: int | None = None,
+    reward: RewardConfig | None = None,
+    render_mode: str | None = None,
+) -> ParallelFeederEnv:
+    """Makes the PettingZoo environment of a task.
+
+    Args:
+        task: Name of a published task, or a configuration of one's own.
+        num_agents: Number of agents, in place of the task's.
+        device: Torch device of the core.
+        seed: Seed of the fleet, in place of the task's.
+        reward: How violations are priced in the reward.
+        render_mode: `rgb_array` or None.
+
+    Returns:
+        The environment.
+
+    Raises:
+        GradmapError: If the task is unknown.
+    """
+    core = make(task, num_agents=num_agents, batch_size=1, device=device, seed=seed)
+    return ParallelFeederEnv(core, reward, render_mode)

@@ -1,0 +1,73 @@
+"""A picture of the feeder, coloured by voltage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gradmap.feeders.model import Feeder
+
+
+def draw_feeder(
+    feeder: Feeder,
+    v_pu: npt.NDArray[Any] | None,
+    limits: tuple[float, float],
+    title: str,
+) -> npt.NDArray[np.uint8]:
+    """Draws lines as drawn on the map and every bus by its worst phase.
+
+    Args:
+        feeder: The feeder; buses without coordinates are left out.
+        v_pu: Node voltage magnitudes, p.u., or None before the first step.
+            `[node]`
+        limits: Lower and upper voltage limit, p.u.
+        title: Text above the picture.
+
+    Returns:
+        The picture, uint8. `[height, width, 3]`
+    """
+    # Imported here: drawing is the one thing that needs matplotlib.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    position = dict(zip(feeder.bus_names, feeder.bus_xy, strict=True))
+    ends = zip(feeder.branches.bus_from, feeder.branches.bus_to, strict=True)
+    lines = [(position[a], position[b]) for a, b in ends]
+    lines = [line for line in lines if np.isfinite(line).all()]
+    figure = Figure(figsize=(7.5, 6.0), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.add_collection(LineCollection(lines, colors="0.75", linewidths=1.2, zorder=1))
+    middle, half = sum(limits) / 2, (limits[1] - limits[0]) / 2
+    worst = np.full(len(feeder.bus_names), np.nan)
+    if v_pu is not None:
+        index = {bus: i for i, bus in enumerate(feeder.bus_names)}
+        for bus, value in zip(feeder.node_bus, v_pu, strict=True):
+            i = index[bus]
+            if np.isnan(worst[i]) or abs(value - middle) > abs(worst[i] - middle):
+                worst[i] = value
+    outside = np.abs(worst - middle) > half
+    points = axes.scatter(
+        *feeder.bus_xy.T,
+        c=worst,
+        cmap="RdYlBu",
+        vmin=middle - 1.4 * half,
+        vmax=middle + 1.4 * half,
+        s=np.where(outside, 60, 26),
+        edgecolors=np.where(outside, "black", "0.4"),
+        linewidths=np.where(outside, 1.4, 0.4),
+        plotnonfinite=True,
+        zorder=2,
+    )
+    bar = figure.colorbar(points, ax=axes, shrink=0.8)
+    bar.set_label("voltage of the bus's worst phase, p.u.")
+    for limit in limits:
+        bar.ax.axhline(limit, color="black", linewidth=1.2)
+    axes.set_title(f"{feeder.name}  {title}   {int(outside.sum())} buses outside the limits")
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
