@@ -60,7 +60,8 @@ def read_series(
         raise_faults(path, faults)
     assert resolution is not None
     starts = np.array(dates, dtype="datetime64[m]")
-    wanted = (starts[:, None] + np.arange(0, MINUTES, resolution)).ravel()
+    within_day = np.arange(0, MINUTES, resolution).astype("timedelta64[m]")
+    wanted = (starts[:, None] + within_day).ravel()
     own = np.isin(times.astype("datetime64[D]"), starts.astype("datetime64[D]"))
     times, values, text = times[own], values[own], table[column].to_numpy()[own]
     faults += _coverage_faults(times, wanted, resolution)
@@ -103,7 +104,7 @@ def _parse(
     parsed = pd.to_datetime(text.mask(offset), format="ISO8601", errors="coerce")
     faults = []
     if offset.any():
-        faults.append(_list("times with an offset, where local ones are due", text[offset]))
+        faults.append(_list("times with an offset, where local ones are due", list(text[offset])))
     unread = parsed.isna() & ~offset
     if unread.any():
         faults.append(_list("unreadable times", [repr(t) for t in text[unread]]))

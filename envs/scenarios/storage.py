@@ -71,11 +71,9 @@ def load_scenarios(path: str | os.PathLike[str]) -> ScenarioSet:
             f"missing {sorted(expected - set(arrays)) or 'nothing'}); save the scenarios again"
         )
     try:
-        return ScenarioSet(
-            **{name: arrays[name] for name in PER_TERMINAL + PER_STEP},
-            **{name: tuple(str(text) for text in arrays[name]) for name in _TEXT},
-            dt_hours=float(arrays["dt_hours"]),
-        )
+        fields: dict[str, Any] = {name: arrays[name] for name in PER_TERMINAL + PER_STEP}
+        fields |= {name: tuple(str(text) for text in arrays[name]) for name in _TEXT}
+        return ScenarioSet(**fields, dt_hours=float(arrays["dt_hours"]))
     except (TypeError, ValueError) as error:
         raise GradmapError(f"{path}: {error}") from error
 

@@ -42,7 +42,8 @@ def model_tariff(days: Sequence[datetime.date], rng: np.random.Generator) -> Flo
     last = int(time.max())
     wholesale = autoregressive(rng, last + 1, WHOLESALE_STD, WHOLESALE_PERSISTENCE)
     ripple = smooth(rng, time, RIPPLE_STD, every_hours=3.0)
-    return levels(days) * np.exp(wholesale[time.astype(int)] + ripple)
+    factor: FloatArray = np.exp(wholesale[time.astype(int)] + ripple)
+    return levels(days) * factor
 
 
 def levels(days: Sequence[datetime.date]) -> FloatArray:
