@@ -21,7 +21,7 @@ SOURCES := gradmap $(PACKAGES) tests
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install compare validate test test-slow lint format types bench docs dist clean
+.PHONY: help install compare validate test test-slow lint format types links bench docs dist clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -62,18 +62,20 @@ format: $(STAMP) ## lay the code out as lint wants it, mending what can be mende
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# mypy does not follow setup.cfg's package_dir: give it a folder of links laid
-# out as the installed package is, and start there, as it looks in the working
-# directory first.
-types: $(STAMP) ## check the library's types with mypy --strict
+types: $(STAMP) links ## check the library's types with mypy --strict
+	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p gradmap
+
+# Tools that read files do not follow setup.cfg's package_dir: they get a folder
+# of links laid out as the installed package is. mypy starts in it, as it looks
+# in the working directory first.
+links:
 	@rm -rf .types && mkdir -p .types/gradmap
 	@ln -s $(addprefix ../../gradmap/,__init__.py py.typed) \
 	  $(addprefix ../../,$(PACKAGES)) .types/gradmap/
-	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p gradmap
 
-docs: $(STAMP) ## build the documentation into build/site/
+docs: $(STAMP) links ## build the documentation into build/site/
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: $(STAMP) ## build the source archive and the wheel into dist/
 	rm -rf build dist gradmap.egg-info
