@@ -12,6 +12,8 @@ device states, the power flow and the observations of later steps.
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -142,7 +144,8 @@ class Core:
         )
         idle = torch.zeros(len(days), self.num_agents, device=self.device)
         with torch.no_grad():
-            flow = self._solve(days, 0, idle, idle)
+            midnight = torch.tensor(0, device=self.device)
+            flow = self._solve(days, midnight, idle, idle)
         num_loads = self.network.num_load_terminals
         measured = flow.v_terminal_pu[..., :num_loads].abs().to(torch.float32)
         ones = torch.ones_like(measured)
@@ -199,24 +202,41 @@ class Core:
                 f"action has shape {tuple(action.shape)}, expected [batch, agent] = {expected}"
             )
         devices, done = self._step_devices(state, action.clamp(-1.0, 1.0))
-        flow = self._solve(state.days, state.step, done.p_kw, done.q_kvar)
+        steps = torch.tensor(state.step, device=self.device)
+        flow = self._solve(state.days, steps, done.p_kw, done.q_kvar)
         num_loads = self.network.num_load_terminals
         measured = flow.v_terminal_pu[..., :num_loads].abs().to(torch.float32)
         # A failed scenario keeps its last good measurement, and its flag.
         measured = torch.where(flow.converged.unsqueeze(-1), measured, state.v_measured_pu)
         is_failed = state.is_failed | ~flow.converged
-        outcome = Outcome(
-            setpoint_kw=done.setpoint_kw,
-            p_kw=done.p_kw,
-            q_kvar=done.q_kvar,
-            cost_usd=torch.stack(
-                (done.energy_usd, done.fuel_usd, done.wear_usd, done.discomfort_usd), dim=-1
-            ),
-            discomfort_kh=done.discomfort_kh,
-            flow=flow,
-            is_usable=~is_failed,
-        )
-        return State(state.step + 1, state.days, devices, measured, is_failed), outcome
+        after = State(state.step + 1, state.days, devices, measured, is_failed)
+        return after, _outcome(done, flow, ~is_failed)
+
+    def run_open_loop(self, days: Tensor, action: Tensor) -> Outcome:
+        """Runs whole days on actions known beforehand.
+
+        The same as stepping through the day, but since no action waits for a
+        voltage, all steps are one batched power flow.
+
+        Args:
+            days: Index of each day. `[batch]`, int64
+            action: Actions of the whole day. `[batch, time, agent]`, float32
+
+        Returns:
+            The outcome, `[batch, time, ...]`.
+        """
+        state = self.reset(days)
+        steps: list[DeviceStep] = []
+        for act in action.clamp(-1.0, 1.0).unbind(1):
+            devices, done = self._step_devices(state, act)
+            state = dataclasses.replace(state, step=state.step + 1, devices=devices)
+            steps.append(done)
+        joined = zip(*(vars(step).values() for step in steps), strict=True)
+        done = DeviceStep(*(torch.stack(part, dim=1) for part in joined))
+        clock = torch.arange(self.num_steps, device=self.device)
+        flow = self._solve(state.days.unsqueeze(-1), clock, done.p_kw, done.q_kvar)
+        is_usable = flow.converged.cumprod(dim=-1).bool() & ~state.is_failed.unsqueeze(-1)
+        return _outcome(done, flow, is_usable)
 
     def _step_devices(self, state: State, action: Tensor) -> tuple[tuple[Tensor, ...], DeviceStep]:
         """Moves the fleets and joins what they did along the agent axis."""
@@ -235,14 +255,39 @@ class Core:
         parts = zip(*(vars(step).values() for _, step in moved), strict=True)
         return tuple(own for own, _ in moved), DeviceStep(*(torch.cat(p, dim=-1) for p in parts))
 
-    def _solve(self, days: Tensor, step: int, p_kw: Tensor, q_kvar: Tensor) -> PowerFlow:
-        """Solves the network at one step: base load, sun and the agents' power."""
-        num_loads = self.network.num_load_terminals
-        zeros = torch.zeros(len(days), num_loads, device=self.device)
-        p_device = zeros.index_add(1, self.agent_terminal, p_kw) - self._pv_kw[days, step]
-        q_device = zeros.index_add(1, self.agent_terminal, q_kvar)
+    def _solve(self, days: Tensor, steps: Tensor, p_kw: Tensor, q_kvar: Tensor) -> PowerFlow:
+        """Solves the network: base load, sun and the agents' power.
+
+        Args:
+            days: Index of each day, broadcast against `steps`.
+            steps: Step of the day.
+            p_kw: Active power of the agents. `[..., agent]`
+            q_kvar: Reactive power of the agents. `[..., agent]`
+
+        Returns:
+            The power flow, leading axes those of the powers.
+        """
+        shape = (*p_kw.shape[:-1], self.network.num_load_terminals)
+        zeros = torch.zeros(shape, device=self.device)
+        p_device = zeros.index_add(-1, self.agent_terminal, p_kw) - self._pv_kw[days, steps]
+        q_device = zeros.index_add(-1, self.agent_terminal, q_kvar)
+        real = torch.zeros(0, dtype=self.network.dtype).real.dtype
         return solve_power_flow(
             self.network,
-            torch.cat((self._base_p_kw[days, step], p_device), dim=-1),
-            torch.cat((self._base_q_kvar[days, step], q_device), dim=-1),
+            torch.cat((self._base_p_kw[days, steps], p_device), dim=-1).to(real),
+            torch.cat((self._base_q_kvar[days, steps], q_device), dim=-1).to(real),
         )
+
+
+def _outcome(done: DeviceStep, flow: PowerFlow, is_usable: Tensor) -> Outcome:
+    """Puts an outcome together; the order of the cost is that of `COST_TERMS`."""
+    costs = (done.energy_usd, done.fuel_usd, done.wear_usd, done.discomfort_usd)
+    return Outcome(
+        setpoint_kw=done.setpoint_kw,
+        p_kw=done.p_kw,
+        q_kvar=done.q_kvar,
+        cost_usd=torch.stack(costs, dim=-1),
+        discomfort_kh=done.discomfort_kh,
+        flow=flow,
+        is_usable=is_usable,
+    )
