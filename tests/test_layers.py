@@ -55,6 +55,7 @@ LAYERS = {
 # What single files may import on top of their layer.
 EXCEPTIONS = {
     "feeders.dss*": Layer("", "dss opendssdirect"),  # the files that speak with OpenDSS
+    "feeders.powerflow.assembly": Layer("", "scipy"),  # reads the feeder's sparse matrices
     "feeders.validate": Layer("feeders.powerflow", ""),  # compares the two
     "envs.render": Layer("", "matplotlib"),  # draws PettingZoo's rgb_array
     "envs.rllib": Layer("", "ray"),
