@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.resources
+import pathlib
+from collections.abc import Iterator
 
 from gradmap.feeders.dss import Taps, read_feeder
 from gradmap.feeders.errors import GradmapError
@@ -32,18 +35,31 @@ def load_feeder(name: str, taps: Taps = None) -> Feeder:
     Raises:
         GradmapError: If there is no such feeder, or a tap cannot be set.
     """
-    check_name(name)
-    folder = importlib.resources.files("gradmap.feeders") / "data" / name
-    with importlib.resources.as_file(folder) as path:
-        return read_feeder(path / "Master.dss", name=name, origin=name, taps=taps)
+    _check_name(name)
+    with locate(name) as path:
+        return read_feeder(path, name=name, origin=name, taps=taps)
 
 
-def check_name(name: str) -> None:
-    """Raises an error that names the known feeders, unless `name` is one.
+@contextlib.contextmanager
+def locate(origin: str) -> Iterator[pathlib.Path]:
+    """Finds the master file that a feeder's `origin` names.
 
-    Raises:
-        GradmapError: If there is no such feeder.
+    Args:
+        origin: A name of the catalog, or a master file's path.
+
+    Yields:
+        The file, on disk for as long as the context is open.
     """
+    if origin not in _FEEDERS:
+        yield pathlib.Path(origin)
+        return
+    folder = importlib.resources.files("gradmap.feeders") / "data" / origin
+    with importlib.resources.as_file(folder) as path:
+        yield path / "Master.dss"
+
+
+def _check_name(name: str) -> None:
+    """Raises an error that names the known feeders, unless `name` is one."""
     if name in _FEEDERS:
         return
     close = difflib.get_close_matches(name, _FEEDERS, n=1)

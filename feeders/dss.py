@@ -225,7 +225,7 @@ def _bus_faults(buses: Sequence[str], kv_base: Mapping[str, float]) -> list[str]
 
 def _lone_nodes(diagonal: Any, node_names: Sequence[str]) -> list[str]:
     """One phrase if some node is reached by loads only."""
-    lone = [node_names[i] for i in np.flatnonzero(diagonal == 0)]
+    lone = [name for name, y in zip(node_names, diagonal, strict=True) if y == 0]
     return [f"nothing but loads connects node {', '.join(lone)}"] if lone else []
 
 

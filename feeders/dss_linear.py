@@ -89,7 +89,9 @@ def sum_admittances(elements: Sequence[Element], num_nodes: int) -> sp.csc_matri
     Returns:
         Sparse `[node, node]` complex128, S.
     """
-    rows, columns, values = [], [], []
+    rows: list[IntArray] = []
+    columns: list[IntArray] = []
+    values: list[ComplexArray] = []
     for element in elements:
         live = np.flatnonzero(element.nodes != GROUND)
         if not element.y_siemens.size:
@@ -108,10 +110,11 @@ def assemble(
     shape: tuple[int, int],
 ) -> sp.csr_matrix:
     """Sums entries given in pieces into a sparse matrix of complex128."""
-    if not rows:
-        return sp.csr_matrix(shape, dtype=np.complex128)
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    matrix = sp.csr_matrix(entries, shape=shape, dtype=np.complex128)
+    # np.zeros(0) because there may be no pieces at all.
+    value = np.concatenate([*values, np.zeros(0, dtype=np.complex128)])
+    row = np.concatenate([*rows, np.zeros(0, dtype=np.int64)])
+    column = np.concatenate([*columns, np.zeros(0, dtype=np.int64)])
+    matrix = sp.csr_matrix((value, (row, column)), shape=shape, dtype=np.complex128)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     return matrix

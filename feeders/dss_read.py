@@ -12,7 +12,9 @@ from gradmap.feeders.dss_linear import Element, assemble, sum_admittances
 from gradmap.feeders.model import (
     GROUND,
     Branches,
+    ComplexArray,
     FloatArray,
+    IntArray,
     LoadModel,
     Regulators,
     Terminals,
@@ -114,7 +116,11 @@ def _terminals(records: Sequence[tuple[Any, ...]]) -> Terminals:
 def read_branches(circuit: Any, elements: Sequence[Element], num_nodes: int) -> Branches:
     """Reads lines, switches and transformers, and reactors in series."""
     chosen = [e for e in elements if _is_branch(e)]
-    rows, columns, values, branch, node = [], [], [], [], []
+    rows: list[IntArray] = []
+    columns: list[IntArray] = []
+    values: list[ComplexArray] = []
+    branch: list[int] = []
+    node: list[int] = []
     for i, element in enumerate(chosen):
         live = np.flatnonzero(element.nodes != GROUND)
         for conductor in range(element.num_phases):
