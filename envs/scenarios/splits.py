@@ -2,13 +2,14 @@
 
 The rule is part of the task's version: it depends on the dates and counts
 only, not on a seed or on numpy's generators, so that every result is on the
-same days. Within each month the days are put in the order of a hash of their
-date; the first are for test, the next for validation, the rest for training.
-Every month gives as many days, so all seasons are in each split.
+same days. Every month gives the same number of days to test and to
+validation, so all seasons are in each split, and two of seven of those days
+are weekend days. Which day it is, the hash of its date decides.
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
@@ -28,16 +29,31 @@ def split_days(
         validation_per_month: Days of each month for validation.
     """
     months: defaultdict[str, list[str]] = defaultdict(list)
-    for date in dates:
+    for date in sorted(dates):
         months[date[:7]].append(date)
-    split = {}
-    for month in months.values():
-        held = test_per_month + validation_per_month
-        for rank, date in enumerate(sorted(month, key=_draw)):
-            split[date] = (
-                "test" if rank < test_per_month else "validation" if rank < held else "train"
-            )
+    drawn = {month: sorted(days, key=_draw) for month, days in months.items()}
+    split = dict.fromkeys(dates, "train")
+    for name, per_month in (("test", test_per_month), ("validation", validation_per_month)):
+        places = [month for month in drawn for _ in range(per_month)]
+        for place, month in enumerate(places):
+            if not drawn[month]:
+                continue
+            # Counts 2/7 of the places, evenly spread over the year.
+            want = (place + 1) * 2 // 7 > place * 2 // 7
+            suited = [date for date in drawn[month] if is_weekend(date) == want]
+            date = (suited or drawn[month])[0]
+            drawn[month].remove(date)
+            split[date] = name
     return tuple(split[date] for date in dates)
+
+
+def is_weekend(date: str) -> bool:
+    """Says whether an ISO date is a Saturday or Sunday.
+
+    Args:
+        date: The date, such as `2016-01-31`.
+    """
+    return datetime.date.fromisoformat(date).weekday() >= 5
 
 
 def _draw(date: str) -> str:

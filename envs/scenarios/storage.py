@@ -107,5 +107,6 @@ def read_npz(path: pathlib.Path) -> dict[str, npt.NDArray[Any]]:
     Raises:
         Exception: Whatever numpy and zipfile raise on a damaged file.
     """
-    with np.load(path, allow_pickle=False) as archive:
+    # Opened here, since numpy leaves a damaged file open.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
