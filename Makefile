@@ -79,7 +79,7 @@ docs: $(STAMP) links ## build the documentation into build/site/
 
 dist: $(STAMP) ## build the source archive and the wheel into dist/
 	rm -rf build dist gradmap.egg-info
-	$(BIN)/python -m build
+	$(BIN)/python -m build --quiet
 
 clean: ## remove what make builds, .venv, runs/ and results/ excepted
 	rm -rf .types build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
