@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -24,6 +24,16 @@ _PUBLIC = {
     "make": "gradmap.envs.catalog",
     "parallel_env": "gradmap.envs.parallel",
 }
+
+if TYPE_CHECKING:  # the same names for editors and type checkers
+    from gradmap.envs.catalog import make as make
+    from gradmap.envs.parallel import parallel_env as parallel_env
+    from gradmap.feeders.catalog import load_feeder as load_feeder
+    from gradmap.feeders.errors import GradmapError as GradmapError
+    from gradmap.feeders.model import Feeder as Feeder
+    from gradmap.feeders.powerflow.network import Network as Network
+    from gradmap.feeders.powerflow.solve import PowerFlow as PowerFlow
+    from gradmap.feeders.powerflow.solve import solve_power_flow as solve_power_flow
 
 __all__ = ["__version__", *_PUBLIC]
 
