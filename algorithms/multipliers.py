@@ -27,7 +27,7 @@ class Multipliers:
         self.config = config
         steps, nodes = core.num_steps, len(core.limits.monitored)
         branches = len(core.feeder.branches)
-        real = torch.float64 if core.network.dtype == torch.complex128 else torch.float32
+        real = core.network.real_dtype
 
         def full(size: int, value: float) -> Tensor:
             value = 0.0 if config.kind == "none" else value

@@ -13,6 +13,7 @@ device states, the power flow and the observations of later steps.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 
 import torch
 from torch import Tensor
@@ -99,6 +100,8 @@ class Core:
         self._tariff = tensor(days.tariff_usd_per_kwh)
         self._tariff_mean = float(days.tariff_usd_per_kwh.mean())
         self._clock = clock_features(days.num_steps).to(self.device)
+        weekdays = [datetime.date.fromisoformat(date).weekday() for date in days.date]
+        self._working_day = tensor([1.0 if day < 5 else -1.0 for day in weekdays])
         rated_kw = tensor(self.feeder.terminals.p_kw).clamp_min(1e-6)
         self._site = torch.stack((self._base_p_kw / rated_kw, self._pv_kw / rated_kw), dim=-1)
         # One draw per agent and day, so that a day always begins alike.
@@ -147,7 +150,7 @@ class Core:
             midnight = torch.tensor(0, device=self.device)
             flow = self._solve(days, midnight, idle, idle)
         num_loads = self.network.num_load_terminals
-        measured = flow.v_terminal_pu[..., :num_loads].abs().to(torch.float32)
+        measured = flow.v_terminal_magnitude_pu[..., :num_loads].to(torch.float32)
         ones = torch.ones_like(measured)
         measured = torch.where(flow.converged.unsqueeze(-1), measured, ones)
         return State(0, days, devices, measured, ~flow.converged)
@@ -173,6 +176,7 @@ class Core:
         )
         return stack_features(
             self._clock[step],
+            self._working_day[days],
             self._tariff[days, step],
             self._temp_degc[days, step],
             own_state,
@@ -205,7 +209,7 @@ class Core:
         steps = torch.tensor(state.step, device=self.device)
         flow = self._solve(state.days, steps, done.p_kw, done.q_kvar)
         num_loads = self.network.num_load_terminals
-        measured = flow.v_terminal_pu[..., :num_loads].abs().to(torch.float32)
+        measured = flow.v_terminal_magnitude_pu[..., :num_loads].to(torch.float32)
         # A failed scenario keeps its last good measurement, and its flag.
         measured = torch.where(flow.converged.unsqueeze(-1), measured, state.v_measured_pu)
         is_failed = state.is_failed | ~flow.converged
@@ -271,11 +275,10 @@ class Core:
         zeros = torch.zeros(shape, device=self.device)
         p_device = zeros.index_add(-1, self.agent_terminal, p_kw) - self._pv_kw[days, steps]
         q_device = zeros.index_add(-1, self.agent_terminal, q_kvar)
-        real = torch.zeros(0, dtype=self.network.dtype).real.dtype
         return solve_power_flow(
             self.network,
-            torch.cat((self._base_p_kw[days, steps], p_device), dim=-1).to(real),
-            torch.cat((self._base_q_kvar[days, steps], q_device), dim=-1).to(real),
+            torch.cat((self._base_p_kw[days, steps], p_device), dim=-1),
+            torch.cat((self._base_q_kvar[days, steps], q_device), dim=-1),
         )
 
 

@@ -1,4 +1,4 @@
-"""What an agent sees: the time, the public price, its own device, site and voltage."""
+"""What an agent sees: clock and calendar, the public price, its own device, site and voltage."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ FEATURES = (
     "cos_day",
     "sin_half_day",
     "cos_half_day",
+    "working_day",
     "tariff",
     "temp_outdoor",
     "own_state",
@@ -41,6 +42,7 @@ def clock_features(num_steps: int) -> Tensor:
 
 def stack_features(
     clock: Tensor,
+    working_day: Tensor,
     tariff_usd_per_kwh: Tensor,
     temp_outdoor_degc: Tensor,
     own_state: Tensor,
@@ -51,6 +53,7 @@ def stack_features(
 
     Args:
         clock: The clock's features. `[4]`
+        working_day: 1 from Monday to Friday, else -1. `[batch]`
         tariff_usd_per_kwh: Price now. `[batch]`
         temp_outdoor_degc: Outdoor temperature now. `[batch]`
         own_state: Device state as the fleets give it. `[batch, agent]`
@@ -66,6 +69,7 @@ def stack_features(
     public = torch.cat(
         (
             clock.expand(batch, 4),
+            working_day.unsqueeze(-1),
             ((tariff_usd_per_kwh - TARIFF_MIDDLE) / TARIFF_SCALE).unsqueeze(-1),
             ((temp_outdoor_degc - TEMP_MIDDLE) / TEMP_SCALE).unsqueeze(-1),
         ),
@@ -73,7 +77,7 @@ def stack_features(
     )
     return torch.cat(
         (
-            public.unsqueeze(1).expand(batch, num_agents, 6),
+            public.unsqueeze(1).expand(batch, num_agents, public.shape[-1]),
             own_state.unsqueeze(-1),
             own_site,
             ((own_voltage_pu - 1.0) / VOLTAGE_SCALE).unsqueeze(-1),

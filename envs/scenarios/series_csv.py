@@ -57,14 +57,10 @@ def read_series(
     if resolution is None or MINUTES % resolution or (step % resolution and resolution % step):
         found = "no resolution" if resolution is None else f"{resolution} minutes between rows"
         faults.append(f"{found}; expected a whole fraction or multiple of the {step}-minute step")
-        raise_faults(path, faults)
-    assert resolution is not None
-    starts = np.array(dates, dtype="datetime64[m]")
-    within_day = np.arange(0, MINUTES, resolution).astype("timedelta64[m]")
-    wanted = (starts[:, None] + within_day).ravel()
-    own = np.isin(times.astype("datetime64[D]"), starts.astype("datetime64[D]"))
+        raise GradmapError(f"{path}: " + "; ".join(faults))
+    own = np.isin(times.astype("datetime64[D]"), np.array(dates, dtype="datetime64[D]"))
     times, values, text = times[own], values[own], table[column].to_numpy()[own]
-    faults += _coverage_faults(times, wanted, resolution)
+    faults += _coverage_faults(times, dates, resolution)
     faults += _number_faults(times, values, text, column, limits)
     if faults:
         faults.append(
@@ -73,10 +69,10 @@ def read_series(
         )
         raise_faults(path, faults)
     rows = values[np.argsort(times)].reshape(len(dates), -1)
-    if resolution <= step:
-        means: npt.NDArray[np.float64] = rows.reshape(len(dates), steps_per_day, -1).mean(axis=2)
-        return means
-    return np.repeat(rows, resolution // step, axis=1)
+    # One of the two does nothing: averages of finer rows, copies of coarser ones.
+    copies = np.repeat(rows, max(1, resolution // step), axis=1)
+    means: npt.NDArray[np.float64] = copies.reshape(len(dates), steps_per_day, -1).mean(axis=2)
+    return means
 
 
 def _read_table(path: str, column: str) -> pd.DataFrame:
@@ -123,8 +119,11 @@ def _resolution(times: npt.NDArray[np.datetime64]) -> int | None:
 
 
 def _coverage_faults(
-    times: npt.NDArray[np.datetime64], wanted: npt.NDArray[np.datetime64], resolution: int
+    times: npt.NDArray[np.datetime64], dates: Sequence[str], resolution: int
 ) -> list[str]:
+    midnights = np.array(dates, dtype="datetime64[m]")
+    within_day = np.arange(0, MINUTES, resolution).astype("timedelta64[m]")
+    wanted = (midnights[:, None] + within_day).ravel()
     faults = []
     unique, counts = np.unique(times, return_counts=True)
     for what, found in (

@@ -1,0 +1,239 @@
+"""The power flow: batched, differentiable, one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradmap.feeders.errors import raise_faults
+from gradmap.feeders.powerflow import flows
+from gradmap.feeders.powerflow.implicit import ImplicitPowerFlow
+from gradmap.feeders.powerflow.network import Network
+
+_TOLERANCE_PU = {torch.complex64: 1e-6, torch.complex128: 1e-8}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PowerFlow:
+    """A solved batch of scenarios.
+
+    `[...]` is the leading shape of the powers given. What is not stored is
+    computed on first use, kept, and differentiable with respect to them. In a
+    scenario that did not converge every value is NaN and every gradient 0.
+
+    Attributes:
+        network: The network solved.
+        converged: Whether the scenario converged. `[...]`
+        iterations: Iterations until the tolerance was first met; all that
+            were made where it was not. `[...]`
+        residual: Largest real or imaginary part by which the last iterate
+            missed the power-flow equation, per unit voltage. `[...]`
+        u: Port voltages, planar, `[batch, 2 port]`, p.u.; internal.
+        j: Compensated port currents, planar, `[batch, 2 port]`; internal.
+    """
+
+    network: Network
+    converged: Tensor
+    iterations: Tensor
+    residual: Tensor
+    u: Tensor
+    j: Tensor
+
+    @classmethod
+    def stack(cls, flows: Sequence[PowerFlow], dim: int) -> PowerFlow:
+        """Joins power flows of one network along a new leading axis.
+
+        Args:
+            flows: At least one solution, all of the same leading shape.
+            dim: Where the new axis goes among the leading axes.
+
+        Returns:
+            One solution; gradients flow to each of `flows`.
+        """
+        first = flows[0]
+        lead = first.converged.shape
+
+        def joined(name: str) -> Tensor:
+            parts = [getattr(flow, name) for flow in flows]
+            if name not in ("u", "j"):
+                return torch.stack(parts, dim)
+            shaped = [part.reshape(*lead, part.shape[-1]) for part in parts]
+            return torch.stack(shaped, dim).flatten(0, -2)
+
+        names = ("converged", "iterations", "residual", "u", "j")
+        return cls(first.network, *map(joined, names))
+
+    def _shaped(self, flat: Tensor) -> Tensor:
+        return flat.reshape(self.converged.shape + flat.shape[1:])
+
+    @functools.cached_property
+    def _node(self) -> Tensor:
+        return torch.mm(self.j, self.network.node)
+
+    @functools.cached_property
+    def _conductor(self) -> Tensor:
+        return torch.mm(self.j, self.network.conductor)
+
+    @functools.cached_property
+    def v_pu(self) -> Tensor:
+        """Node voltages, `[..., node]`, complex, per unit of the node's base."""
+        return self._shaped(flows.to_complex(self._node))
+
+    @functools.cached_property
+    def v_magnitude_pu(self) -> Tensor:
+        """Node voltage magnitudes, `[..., node]`, per unit of the node's base."""
+        return self._shaped(flows.magnitude(self._node))
+
+    @functools.cached_property
+    def v_terminal_pu(self) -> Tensor:
+        """Voltage across each terminal, `[..., terminal]`, complex, per unit
+        of the terminal's own rated voltage."""
+        port = flows.to_complex(self.u).index_select(1, self.network.terminal_port)
+        return self._shaped(port * self.network.terminal_ratio)
+
+    @functools.cached_property
+    def v_terminal_magnitude_pu(self) -> Tensor:
+        """Magnitude of `v_terminal_pu`, `[..., terminal]`; cheaper than its `abs`."""
+        port = flows.magnitude(self.u).index_select(1, self.network.terminal_port)
+        return self._shaped(port * self.network.terminal_ratio)
+
+    @functools.cached_property
+    def port_current_a(self) -> Tensor:
+        """Current drawn at each port, `[..., port]`, complex, A."""
+        network = self.network
+        y0 = torch.complex(network.compensation[0], network.compensation[1])
+        current = flows.to_complex(self.j) + y0 * flows.to_complex(self.u)
+        return self._shaped(current[:, : network.num_ports] * network.port_base_a)
+
+    @functools.cached_property
+    def branch_current_a(self) -> Tensor:
+        """Current into each branch at its first terminal, `[..., conductor]`,
+        complex, A."""
+        return self._shaped(flows.to_complex(self._conductor))
+
+    @functools.cached_property
+    def branch_loading(self) -> Tensor:
+        """Largest conductor current over rating, `[..., branch]`."""
+        current_a = flows.magnitude(self._conductor)
+        return self._shaped(flows.branch_loading(self.network, current_a))
+
+    @functools.cached_property
+    def losses_kw(self) -> Tensor:
+        """Losses of all lines, switches and transformers, `[...]`, kW."""
+        return self._shaped(flows.losses_kw(self.network, self.j))
+
+    @functools.cached_property
+    def _source(self) -> tuple[Tensor, Tensor]:
+        return flows.source_power(self.network, self.j)
+
+    @property
+    def source_kw(self) -> Tensor:
+        """Active power out of the source at its bus, `[...]`, kW."""
+        return self._shaped(self._source[0])
+
+    @property
+    def source_kvar(self) -> Tensor:
+        """Reactive power out of the source at its bus, `[...]`, kvar."""
+        return self._shaped(self._source[1])
+
+    @functools.cached_property
+    def unbalance_pct(self) -> Tensor:
+        """Negative- over positive-sequence voltage, percent,
+        `[..., three-phase bus]` in the order of `network.three_phase_node`."""
+        return self._shaped(flows.unbalance_pct(self.network, self._node))
+
+
+def solve_power_flow(
+    network: Network,
+    p_kw: Tensor,
+    q_kvar: Tensor,
+    *,
+    tolerance_pu: float | None = None,
+    max_iterations: int = 100,
+    guess: PowerFlow | None = None,
+) -> PowerFlow:
+    """Solves the power flow of a batch of scenarios.
+
+    Differentiable with respect to both powers, by the implicit function
+    theorem. Asking for gradients never changes a value.
+
+    Args:
+        network: The network.
+        p_kw: Active power drawn at each terminal at its rated voltage,
+            `[..., terminal]`, real, kW; negative for generation. It is cast
+            to the network's precision, as is its gradient back.
+        q_kvar: Reactive power drawn, same shape, kvar.
+        tolerance_pu: Largest change of a real or imaginary part of a port
+            voltage in the last iteration, p.u. `None` is 1e-8 for a
+            complex128 network and 1e-6 for a complex64 one.
+        max_iterations: Limit on iterations.
+        guess: A solution of the same network and leading shape to start from,
+            such as that of the time step before; scenarios in which it did
+            not converge start from the nominal voltages. No gradient flows
+            into it.
+
+    Returns:
+        The solution; a scenario without one is flagged in `converged`.
+
+    Raises:
+        GradmapError: If a shape, dtype, device or option does not fit.
+    """
+    tolerance = _TOLERANCE_PU[network.dtype] if tolerance_pu is None else tolerance_pu
+    _check(network, p_kw, q_kvar, tolerance, max_iterations, guess)
+    lead = p_kw.shape[:-1]
+    flat = (x.to(network.real_dtype).reshape(-1, network.num_terminals) for x in (p_kw, q_kvar))
+    start = None
+    if guess is not None:
+        start = torch.where(guess.converged.reshape(-1, 1), guess.u.detach(), network.start)
+    u, j, converged, iterations, residual = ImplicitPowerFlow.apply(
+        *flat, network, start, tolerance, max_iterations
+    )
+    return PowerFlow(
+        network=network,
+        converged=converged.reshape(lead),
+        iterations=iterations.reshape(lead),
+        residual=residual.reshape(lead),
+        u=u,
+        j=j,
+    )
+
+
+def _check(
+    network: Network,
+    p_kw: Tensor,
+    q_kvar: Tensor,
+    tolerance_pu: float,
+    max_iterations: int,
+    guess: PowerFlow | None,
+) -> None:
+    faults = []
+    expected = network.num_terminals
+    for name, power in (("p_kw", p_kw), ("q_kvar", q_kvar)):
+        if power.ndim == 0 or power.shape[-1] != expected:
+            faults.append(
+                f"{name} has shape {tuple(power.shape)}, expected [..., {expected}], one value "
+                "for each terminal of the network"
+            )
+        if not power.is_floating_point():
+            faults.append(f"{name} has dtype {power.dtype}, expected a real floating dtype")
+        if power.device != network.device:
+            faults.append(f"{name} is on {power.device}, the network on {network.device}")
+    if p_kw.shape != q_kvar.shape:
+        faults.append(f"p_kw is {tuple(p_kw.shape)} and q_kvar {tuple(q_kvar.shape)}")
+    if not tolerance_pu > 0:
+        faults.append(f"tolerance_pu is {tolerance_pu}, expected a positive number")
+    if max_iterations < 1:
+        faults.append(f"max_iterations is {max_iterations}, expected at least 1")
+    if guess is not None:
+        if guess.network is not network:
+            faults.append("guess was solved on another network object")
+        elif guess.converged.shape != p_kw.shape[:-1]:
+            faults.append(
+                f"guess has leading shape {tuple(guess.converged.shape)}, "
+                f"expected {tuple(p_kw.shape[:-1])}"
+            )
+    raise_faults("power flow", faults)
