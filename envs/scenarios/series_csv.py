@@ -50,10 +50,21 @@ def read_series(
         GradmapError: If anything is missing, repeated, not a number, or out
             of the limits; all faults are named at once.
     """
+    step = MINUTES // steps_per_day
+    rows, resolution = _checked_rows(path, column, dates, step, limits)
+    # One of the two does nothing: copies of coarser rows, averages of finer ones.
+    copies = np.repeat(rows, max(1, resolution // step), axis=1)
+    means: npt.NDArray[np.float64] = copies.reshape(len(dates), steps_per_day, -1).mean(axis=2)
+    return means
+
+
+def _checked_rows(
+    path: str, column: str, dates: Sequence[str], step: int, limits: tuple[float, float]
+) -> tuple[npt.NDArray[np.float64], int]:
+    """Returns the rows of the wanted days, `[day, row]`, and their minutes."""
     table = _read_table(path, column)
     times, values, faults = _parse(table, column)
     resolution = _resolution(times)
-    step = MINUTES // steps_per_day
     if resolution is None or MINUTES % resolution or (step % resolution and resolution % step):
         found = "no resolution" if resolution is None else f"{resolution} minutes between rows"
         faults.append(f"{found}; expected a whole fraction or multiple of the {step}-minute step")
@@ -68,11 +79,7 @@ def read_series(
             f"{dates[-1]} but the days when the clock changes, in local time"
         )
         raise_faults(path, faults)
-    rows = values[np.argsort(times)].reshape(len(dates), -1)
-    # One of the two does nothing: averages of finer rows, copies of coarser ones.
-    copies = np.repeat(rows, max(1, resolution // step), axis=1)
-    means: npt.NDArray[np.float64] = copies.reshape(len(dates), steps_per_day, -1).mean(axis=2)
-    return means
+    return values[np.argsort(times)].reshape(len(dates), -1), resolution
 
 
 def _read_table(path: str, column: str) -> pd.DataFrame:
