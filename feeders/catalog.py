@@ -40,6 +40,20 @@ def load_feeder(name: str, taps: Taps = None) -> Feeder:
         return read_feeder(path, name=name, origin=name, taps=taps)
 
 
+def reload_feeder(feeder: Feeder, taps: Taps) -> Feeder:
+    """Reads a feeder's circuit again, at other taps.
+
+    Args:
+        feeder: The feeder; its `origin` says where the circuit is.
+        taps: As for `load_feeder`.
+
+    Raises:
+        GradmapError: If the circuit cannot be read or a tap cannot be set.
+    """
+    with locate(feeder.origin) as path:
+        return read_feeder(path, name=feeder.name, origin=feeder.origin, taps=taps)
+
+
 @contextlib.contextmanager
 def locate(origin: str) -> Iterator[pathlib.Path]:
     """Finds the master file that a feeder's `origin` names.
