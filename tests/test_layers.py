@@ -56,7 +56,7 @@ LAYERS = {
 EXCEPTIONS = {
     "feeders.dss*": Layer("", "dss opendssdirect"),  # the files that speak with OpenDSS
     "feeders.powerflow.assembly": Layer("", "scipy"),  # reads the feeder's sparse matrices
-    "feeders.validate": Layer("feeders.powerflow", ""),  # compares the two
+    "feeders.validate": Layer("feeders.powerflow", "torch"),  # compares the two
     "envs.render": Layer("", "matplotlib"),  # draws PettingZoo's rgb_array
     "envs.rllib": Layer("", "ray"),
     "envs.torchrl": Layer("", "torchrl tensordict"),
