@@ -1,0 +1,145 @@
+"""What a run and a comparison are made of; unknown keys are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import ConfigDict, Field
+from tyro.conf import Fixed, Suppress
+
+from gradmap.algorithms.config import LearnerConfig
+from gradmap.envs.config import TaskConfig
+
+
+class _Model(pydantic.BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Budget(_Model):
+    """How long to train: whichever is used up first ends the run.
+
+    Attributes:
+        seconds: Wall-clock seconds spent in iterations; evaluation and saving
+            do not count.
+        iterations: Outer iterations.
+    """
+
+    seconds: Annotated[float, Field(gt=0)] | None = 240.0
+    iterations: Annotated[int, Field(ge=0)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _is_bounded(self) -> Budget:
+        if self.seconds is None and self.iterations is None:
+            raise ValueError("seconds and iterations are both none, expected at least one")
+        return self
+
+
+class Validation(_Model):
+    """When and on what a policy in training is judged.
+
+    Attributes:
+        every: Iterations between two judgements.
+        num_days: Validation days, spread evenly over those there are; none
+            for all.
+    """
+
+    every: Annotated[int, Field(ge=1)] = 10
+    num_days: Annotated[int, Field(ge=1)] | None = 8
+
+
+class Selection(_Model):
+    """The rule by which the best checkpoint is kept, one for all methods.
+
+    The least of `cost + price * max(0, violation - allowed)` over the
+    validation days is best: cost in $ a day, violation in percent of
+    node-steps. The price is so high that violations decide first, and cost
+    between policies that keep the allowance. A method that knows nothing of
+    the network is selected on cost alone.
+
+    Attributes:
+        price_usd_per_pct: Price of a percentage point of node-steps, $ a day.
+        allowed_pct: Node-steps in violation that cost nothing, percent.
+    """
+
+    price_usd_per_pct: Annotated[float, Field(ge=0)] = 1000.0
+    allowed_pct: Annotated[float, Field(ge=0)] = 0.05
+
+
+class Target(_Model):
+    """The level on validation days to which training times are measured.
+
+    A method has reached it at its first judgement with at most
+    `node_step_violation_pct` of node-steps in violation and a cost at most
+    `cost_margin_pct` above the least cost that any method of the comparison
+    had at so few violations.
+
+    Attributes:
+        node_step_violation_pct: Node-steps in violation, percent.
+        cost_margin_pct: Margin over the least cost, percent of its size.
+    """
+
+    node_step_violation_pct: Annotated[float, Field(ge=0)] = 0.5
+    cost_margin_pct: Annotated[float, Field(ge=0)] = 5.0
+
+
+class _Shared(_Model):
+    task: TaskConfig = TaskConfig()
+    seed: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=1)] = 1
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    budget: Budget = Budget()
+    validation: Validation = Validation()
+    selection: Selection = Selection()
+    evaluation_batch: Annotated[int, Field(ge=1)] = 8
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
+
+
+class RunConfig(_Shared):
+    """One run: a method, a task, a seed and a budget.
+
+    Attributes:
+        task: The task.
+        seed: Seed of the learner: weights, order of days, minibatches.
+        threads: Threads of torch on the CPU.
+        device: `auto` (the GPU when there is one), `cpu` or `cuda`.
+        budget: How long to train.
+        validation: When and on what the policy is judged.
+        selection: Which checkpoint is best.
+        evaluation_batch: Days evaluated at once.
+        checkpoint_seconds: Seconds between two savings of the latest state.
+        method: Name of the method.
+        learner: Settings of the learner.
+    """
+
+    method: Suppress[Fixed[str]] = "gradmap"
+    learner: LearnerConfig = LearnerConfig()
+
+
+class CompareConfig(_Shared):
+    """A comparison: several methods on one task, each with the same budget.
+
+    Attributes:
+        task: The task of all methods.
+        seed: Seed of every learner.
+        threads: Threads of torch in each worker.
+        device: `auto` (the GPU when there is one), `cpu` or `cuda`.
+        budget: How long each method trains.
+        validation: When and on what policies are judged.
+        selection: Which checkpoint is best.
+        evaluation_batch: Days evaluated at once.
+        checkpoint_seconds: Seconds between two savings of the latest state.
+        methods: Methods in the table's order; none for all.
+        learner: Settings by method that differ from the method's own.
+        workers: Methods trained at the same time.
+        target: The level to which training times are measured.
+        split: Days on which the table is made.
+        opendss: Whether to replay the policies in OpenDSS.
+    """
+
+    methods: tuple[str, ...] = ()
+    learner: Suppress[Fixed[dict[str, dict[str, Any]]]] = {}
+    workers: Annotated[int, Field(ge=1)] = 2
+    target: Target = Target()
+    split: str = "test"
+    opendss: bool = True

@@ -1,0 +1,143 @@
+"""Builds configurations: a method's defaults, then YAML, then the command line."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from gradmap.envs.config import TaskConfig
+from gradmap.experiments.config import CompareConfig, RunConfig
+from gradmap.experiments.config_files import Model, load_yaml, merge, suggest, validate
+from gradmap.experiments.registry import METHODS, method_spec
+from gradmap.feeders.errors import GradmapError, raise_faults
+
+
+def load_run_config(method: str, source: str | pathlib.Path | None = None) -> RunConfig:
+    """Builds the configuration of a run.
+
+    Args:
+        method: Name of the method; it wins over one named in the file.
+        source: YAML file or name of a bundled configuration; its values win
+            over the method's defaults.
+
+    Raises:
+        GradmapError: If method or file cannot be used; names all faults.
+    """
+    spec = method_spec(method)
+    values = {} if source is None else load_yaml(source)
+    values["method"] = method
+    defaults = RunConfig(method=method, learner=spec.defaults).model_dump(mode="json")
+    return _build(RunConfig, defaults, values, source)
+
+
+def check_run_config(config: RunConfig) -> RunConfig:
+    """Refuses settings that would mean nothing to the method.
+
+    Args:
+        config: The configuration with all overrides.
+
+    Raises:
+        GradmapError: If there are any.
+    """
+    spec = method_spec(config.method)
+    if not spec.takes_settings and config.learner != spec.defaults:
+        given = differences(
+            {"learner": RunConfig(learner=spec.defaults).model_dump(mode="json")["learner"]},
+            {"learner": config.model_dump(mode="json")["learner"]},
+        )
+        raise GradmapError(
+            f"method {config.method} does not learn from {', '.join(given)}; leave it out"
+        )
+    return config
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the values in which two nested mappings differ.
+
+    Args:
+        one: A mapping.
+        other: Another.
+        prefix: What stands before every name.
+    """
+    found = []
+    for key in dict.fromkeys((*one, *other)):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+def load_compare_config(source: str | pathlib.Path) -> CompareConfig:
+    """Builds the configuration of a comparison.
+
+    Args:
+        source: YAML file or name of a bundled configuration.
+
+    Raises:
+        GradmapError: If the file cannot be used; names all faults.
+    """
+    config = _build(
+        CompareConfig, CompareConfig().model_dump(mode="json"), load_yaml(source), source
+    )
+    run_configs(config)
+    return config
+
+
+def run_configs(config: CompareConfig) -> dict[str, RunConfig]:
+    """The configuration of each method's run, in the table's order.
+
+    Args:
+        config: The comparison.
+
+    Raises:
+        GradmapError: If a method is unknown, named twice, or its settings are
+            at fault; names all faults.
+    """
+    methods = config.methods or tuple(METHODS)
+    faults = [
+        f"unknown method {name}{suggest(name, list(METHODS))}"
+        for name in dict.fromkeys((*methods, *config.learner))
+        if name not in METHODS
+    ]
+    faults += [f"method {n} is named twice" for n in dict.fromkeys(methods) if methods.count(n) > 1]
+    shared = {name: getattr(config, name) for name in RunConfig.model_fields if name in _SHARED}
+    runs: dict[str, RunConfig] = {}
+    for method in (name for name in methods if name in METHODS):
+        defaults = RunConfig(method=method, learner=METHODS[method].defaults, **shared)
+        known = defaults.model_dump(mode="json")
+        values = {"learner": config.learner.get(method, {})}
+        try:
+            run = validate(RunConfig, merge(known, values), known, f"learner.{method}")
+            runs[method] = check_run_config(run)
+        except GradmapError as error:
+            faults.append(str(error))
+    raise_faults("comparison", faults)
+    return runs
+
+
+_SHARED = frozenset(CompareConfig.model_fields) - {"learner"}
+
+
+def _build(
+    model: type[Model], defaults: Mapping[str, Any], values: dict[str, Any], source: Any
+) -> Model:
+    """Lays a file's values over the defaults of the task that it names."""
+    subject = "configuration" if source is None else str(source)
+    task = values.get("task")
+    if isinstance(task, str):
+        values = {**values, "task": {"name": task}}
+    name = values["task"].get("name") if isinstance(values.get("task"), dict) else None
+    if isinstance(name, str) and name != TaskConfig().name:
+        defaults = merge(defaults, {"task": _published(name)})
+    return validate(model, merge(defaults, values), defaults, subject)
+
+
+def _published(name: str) -> dict[str, Any]:
+    # Here, not above: the catalog loads torch, which `--help` can do without.
+    from gradmap.envs.catalog import task_config
+
+    dumped: dict[str, Any] = RunConfig(task=task_config(name)).model_dump(mode="json")["task"]
+    return dumped

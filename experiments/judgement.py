@@ -1,0 +1,151 @@
+"""The judgement of a run: made, kept in the run's folder, shown as a table."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from gradmap.experiments.assembly import assemble, load_state
+from gradmap.experiments.evaluate import Engine, Evaluation, judge, pick_days, play
+from gradmap.experiments.files import replacing, write_json
+from gradmap.experiments.metrics import QUANTITIES
+from gradmap.experiments.runs import RunFolder
+from gradmap.experiments.train import COUNTED
+from gradmap.feeders.errors import GradmapError
+
+
+def judge_run(
+    folder: RunFolder, split: str, engines: Sequence[Engine], checkpoint: str
+) -> dict[str, Any]:
+    """Judges a run's policy on the days of a split.
+
+    Args:
+        folder: The run.
+        split: The days.
+        engines: Whose voltages and currents to judge.
+        checkpoint: `best` or `latest`.
+
+    Returns:
+        The judgement, as JSON can hold it.
+
+    Raises:
+        GradmapError: If the run has no such checkpoint or split.
+    """
+    assembly = assemble(folder.config)
+    meta = load_state(folder.checkpoint(checkpoint), assembly)
+    core, spec = assembly.core, assembly.spec
+    days = pick_days(core, split)
+    played = play(core, assembly.trainer.policy(), days, folder.config.evaluation_batch)
+    found = {engine: judge(core, played, engine) for engine in engines}
+    _keep_voltages(folder, assembly, found, f"{split}-{checkpoint}")
+    rows = folder.rows()
+    last = rows[-1] if rows else {}
+    return {
+        "method": spec.name,
+        "title": spec.title,
+        "is_reference": spec.is_reference,
+        "run": str(folder.path),
+        "task": meta["task"],
+        "split": split,
+        "checkpoint": checkpoint,
+        "iteration": meta["position"]["iteration"],
+        "train_seconds": last.get("seconds", 0.0),
+        "iterations": last.get("iteration", 0),
+        **{name: last.get(name, 0) for name in COUNTED},
+        "dates": list(next(iter(found.values())).dates),
+        "vmin_pu": core.limits.vmin_pu,
+        "vmax_pu": core.limits.vmax_pu,
+        "quantities": QUANTITIES,
+        "engines": {engine: _as_json(each) for engine, each in found.items()},
+    }
+
+
+def keep(folder: RunFolder, judgement: dict[str, Any]) -> pathlib.Path:
+    """Writes a judgement into the run's folder, and returns where.
+
+    Args:
+        folder: The run.
+        judgement: From `judge_run`.
+    """
+    path = folder.path / "evaluation" / f"{judgement['split']}-{judgement['checkpoint']}.json"
+    write_json(path, judgement)
+    return path
+
+
+def load_judgement(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a judgement that `keep` has written.
+
+    Args:
+        path: The file.
+
+    Raises:
+        GradmapError: If it is not there or damaged.
+    """
+    try:
+        loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise GradmapError(
+            f"cannot read judgement {path}: {error}; evaluate the run again"
+        ) from None
+    return loaded
+
+
+def show(judgement: dict[str, Any], console: Console | None = None) -> None:
+    """Prints a judgement: a row for each quantity, a column for each engine.
+
+    Args:
+        judgement: From `judge_run`.
+        console: Where to; standard output if None.
+    """
+    engines = judgement["engines"]
+    title = (
+        f"{judgement['title']}: {judgement['checkpoint']} checkpoint "
+        f"(iteration {judgement['iteration']}), {len(judgement['dates'])} {judgement['split']} days"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("quantity", no_wrap=True)
+    for engine in engines:
+        table.add_column(engine, justify="right", no_wrap=True)
+    table.add_column("what it is, and per what")
+    names = dict.fromkeys(name for found in engines.values() for name in found["metrics"])
+    for name in names:
+        cells = [number(found["metrics"].get(name)) for found in engines.values()]
+        meaning = QUANTITIES.get(name, "energy drawn by devices of this type, kWh per day")
+        table.add_row(name, *cells, meaning)
+    (console or Console()).print(table)
+
+
+def number(value: float | None) -> str:
+    """A number with four significant digits, `–` where there is none."""
+    if value is None or value != value:
+        return "–"
+    if value and abs(value) < 1e-3:
+        return f"{value:.2e}"
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 4
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _as_json(found: Evaluation) -> dict[str, Any]:
+    by_day = {name: values.tolist() for name, values in found.by_day.items()}
+    return {"metrics": found.metrics, "by_day": by_day}
+
+
+def _keep_voltages(folder: RunFolder, run: Any, found: dict[Engine, Evaluation], name: str) -> None:
+    """Keeps every monitored voltage, and the method's prices, for plots and study."""
+    core, feeder = run.core, run.core.feeder
+    monitored = core.limits.monitored.cpu().numpy()
+    arrays: dict[str, Any] = {f"v_pu_{engine}": each.v_pu for engine, each in found.items()}
+    for key, tensor in (run.trainer.multipliers or {}).items():
+        arrays[f"multiplier_{key}"] = tensor.detach().cpu().numpy().astype(np.float32)
+    arrays["node"] = np.array([feeder.node_names[index] for index in monitored])
+    arrays["date"] = np.array(next(iter(found.values())).dates)
+    path = folder.path / "evaluation" / f"{name}.npz"
+    with replacing(path) as aside:
+        np.savez_compressed(aside, **arrays)
