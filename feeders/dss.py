@@ -8,6 +8,7 @@ other OpenDSS circuit of the process, as they were.
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -36,6 +37,8 @@ Taps = Mapping[str, int] | int | None
 # dss_python never frees a context: contexts that are no longer used wait here.
 _idle: list[Engine] = []
 
+_WHOLE_MATRIX = 2  # 1 would leave shunts out
+
 _PROCESS_WIDE = {
     "AllowForms": False,
     "AllowEditor": False,
@@ -63,10 +66,20 @@ def quiet() -> Iterator[None]:
 
 def borrow_engine() -> Engine:
     """Returns an OpenDSS context without a circuit; give it back after use."""
-    engine = _idle.pop() if _idle else _prime.NewContext()
+    engine = _idle.pop() if _idle else _new_engine()
     engine.Text.Command = "ClearAll"
     engine.Text.Command = "Set DefaultBaseFrequency=60"
     return engine
+
+
+def _new_engine() -> Engine:
+    """Makes a context without moving the process to another directory."""
+    # OpenDSS moves to where the process was started, whatever AllowChangeDir says.
+    before = os.getcwd()
+    try:
+        return _prime.NewContext()
+    finally:
+        os.chdir(before)
 
 
 def return_engine(engine: Engine) -> None:
@@ -180,9 +193,9 @@ def read_feeder(
 def _read(engine: Engine, subject: str, name: str | None, origin: str) -> Feeder:
     """Reads the circuit that an engine holds."""
     circuit = engine.ActiveCircuit
-    # Whole matrix, and vectors allocated: fixes the order of the nodes and
-    # refreshes the primitive matrices after a change of taps.
-    circuit.Solution.BuildYMatrix(1, 1)
+    # Fixes the order of the nodes, allocates their vectors and refreshes the
+    # primitive matrices after a change of taps.
+    circuit.Solution.BuildYMatrix(_WHOLE_MATRIX, 1)
     node_names = tuple(str(node).lower() for node in circuit.YNodeOrder)
     num_nodes = len(node_names)
     elements = read_elements(circuit)

@@ -1,0 +1,74 @@
+"""What the tests of the feeders share: the feeder, its golden values, small circuits."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradmap.feeders.catalog import load_feeder
+from gradmap.feeders.model import Feeder
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "ieee123"
+
+# A source, a transformer into a low-voltage bus with a neutral, a line out of it.
+_HEAD = """
+Clear
+New Circuit.small Bus1=head.1.2.3 BasekV=12.47 pu={pu} R1=0.5 X1=2 R0=0.4 X0=1.5
+New Transformer.t1 Phases=3 Windings=2 XHL=4 %LoadLoss=1
+~ Wdg=1 Bus=head.1.2.3 Conn=Delta kV=12.47 kVA=500
+~ Wdg=2 Bus=a.1.2.3.4 Conn=Wye kV=0.4 kVA=500
+New Reactor.neutral Phases=1 Bus1=a.4 Bus2=a.0 R=0.01 X=0
+New LineCode.four NPhases=4 BaseFreq=60 Units=km NormAmps=200
+~ RMatrix=[0.3 | 0.05 0.3 | 0.05 0.05 0.3 | 0.05 0.05 0.05 0.3]
+~ XMatrix=[0.5 | 0.2 0.5 | 0.2 0.2 0.5 | 0.2 0.2 0.2 0.5]
+~ CMatrix=[10 | -2 10 | -2 -2 10 | -2 -2 -2 10]
+New Line.l1 Phases=4 Bus1=a.1.2.3.4 Bus2=b.1.2.3.4 LineCode=four Length=0.1 Units=km
+"""
+_TAIL = """
+Set VoltageBases=[12.47 0.4]
+CalcVoltageBases
+"""
+
+WriteCircuit = Callable[..., pathlib.Path]
+
+
+@dataclasses.dataclass(frozen=True)
+class Golden:
+    v_pu: dict[str, complex]
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def ieee123() -> Feeder:
+    return load_feeder("ieee123")
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    with open(GOLDEN / "solution.csv", newline="", encoding="utf-8") as file:
+        v_pu = {
+            row["node"]: complex(
+                float(row["v_pu"]) * np.exp(1j * np.deg2rad(float(row["angle_deg"])))
+            )
+            for row in csv.DictReader(file)
+        }
+    return Golden(v_pu, json.loads((GOLDEN / "summary.json").read_text(encoding="utf-8")))
+
+
+@pytest.fixture
+def write_circuit(tmp_path: pathlib.Path) -> WriteCircuit:
+    """Writes a small circuit with the elements given; returns its master file."""
+
+    def write(body: str, *, pu: float = 1.0, tail: str = _TAIL) -> pathlib.Path:
+        path = tmp_path / "Small.dss"
+        path.write_text(_HEAD.format(pu=pu) + body + tail, encoding="utf-8")
+        return path
+
+    return write
