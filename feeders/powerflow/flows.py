@@ -1,0 +1,120 @@
+"""What follows from a solution: voltages, currents, loading, losses, unbalance.
+
+All of it is an affine or quadratic function of the compensated port currents
+`j` of a solution, one matrix product each, and differentiable.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradmap.feeders.powerflow.network import Network
+
+
+class _Magnitude(torch.autograd.Function):
+    """`sqrt(re^2 + im^2)` with derivative 0 at 0, where autograd gives NaN."""
+
+    @staticmethod
+    def forward(ctx: Any, re: Tensor, im: Tensor) -> Tensor:
+        magnitude = torch.addcmul(re * re, im, im).sqrt_()
+        ctx.save_for_backward(re, im, magnitude)
+        return magnitude
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        re, im, magnitude = ctx.saved_tensors
+        scaled = grad / magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny)
+        return scaled * re, scaled * im
+
+
+def magnitude(planar: Tensor) -> Tensor:
+    """Takes magnitudes of planar values; the gradient at 0 is 0.
+
+    Args:
+        planar: Real parts, then imaginary parts, `[..., 2 n]`.
+
+    Returns:
+        Magnitudes, `[..., n]`.
+    """
+    re, im = planar.chunk(2, dim=-1)
+    result: Tensor = _Magnitude.apply(re, im)
+    return result
+
+
+def to_complex(planar: Tensor) -> Tensor:
+    """Joins planar values `[..., 2 n]` into complex ones `[..., n]`."""
+    re, im = planar.chunk(2, dim=-1)
+    return torch.complex(re, im)
+
+
+def branch_loading(network: Network, current_a: Tensor) -> Tensor:
+    """Takes the worst conductor of each branch.
+
+    Args:
+        network: The network.
+        current_a: Current magnitudes, `[batch, conductor]`, A.
+
+    Returns:
+        Current over rating, `[batch, branch]`; 0 for a branch without a
+        conductor.
+    """
+    share = current_a / network.rating_a
+    index = network.conductor_branch.expand_as(share)
+    start = share.new_zeros(share.shape[0], len(network.feeder.branches))
+    return start.scatter_reduce(1, index, share, "amax", include_self=True)
+
+
+def losses_kw(network: Network, j: Tensor) -> Tensor:
+    """Sums the active losses of all lines, switches and transformers.
+
+    Args:
+        network: The network.
+        j: Compensated port currents, planar, `[batch, 2 port]`.
+
+    Returns:
+        Losses, `[batch]`, kW.
+    """
+    return (torch.mm(j, network.loss) * j).sum(1)
+
+
+def source_power(network: Network, j: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums the power that the source delivers at its bus.
+
+    Args:
+        network: The network.
+        j: Compensated port currents, planar, `[batch, 2 port]`.
+
+    Returns:
+        Active power in kW and reactive power in kvar, `[batch]`, positive
+        into the feeder.
+    """
+    v_re, i_re, v_im, i_im = torch.mm(j, network.source).chunk(4, dim=1)
+    active = (v_re * i_re + v_im * i_im).sum(1)
+    return active, (v_im * i_re - v_re * i_im).sum(1)
+
+
+def unbalance_pct(network: Network, node_planar: Tensor) -> Tensor:
+    """Takes negative- over positive-sequence voltage, the IEC definition.
+
+    Args:
+        network: The network.
+        node_planar: Node voltages, planar, `[batch, 2 node]`.
+
+    Returns:
+        Unbalance, `[batch, three-phase bus]`, percent.
+    """
+    re, im = (part[:, network.three_phase_node] for part in node_planar.chunk(2, dim=1))
+    a_re, a_im = re[..., 0], im[..., 0]
+    # With a = exp(j 120 deg): 3 V1 = Va + a Vb + a^2 Vc, 3 V2 = Va + a^2 Vb + a Vc.
+    sum_re, sum_im = -0.5 * (re[..., 1] + re[..., 2]), -0.5 * (im[..., 1] + im[..., 2])
+    height = 0.5 * math.sqrt(3.0)
+    turn_re, turn_im = height * (im[..., 1] - im[..., 2]), height * (re[..., 1] - re[..., 2])
+    positive = (a_re + sum_re - turn_re, a_im + sum_im + turn_im)
+    negative = (a_re + sum_re + turn_re, a_im + sum_im - turn_im)
+    ratio: Tensor = _Magnitude.apply(*negative) / _Magnitude.apply(*positive)
+    return 100.0 * ratio
