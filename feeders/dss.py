@@ -74,7 +74,7 @@ def borrow_engine() -> Engine:
 
 def _new_engine() -> Engine:
     """Makes a context without moving the process to another directory."""
-    # OpenDSS moves to where the process was started, whatever AllowChangeDir says.
+    # OpenDSS moves to where it was first loaded, whatever AllowChangeDir says.
     before = os.getcwd()
     try:
         return _prime.NewContext()

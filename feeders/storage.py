@@ -166,10 +166,13 @@ def _get(feeder: Feeder, name: str) -> Any:
 def _read_arrays(path: str | pathlib.Path) -> dict[str, Any]:
     """Everything in an archive, read to the end."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        # Opened here, as np.load leaves the file of a broken archive open.
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise GradmapError(f"{path}: holds a single array, expected a feeder's archive")
-            return {name: archive[name] for name in archive.files}
+            with archive:
+                return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise GradmapError(f"{path}: no such file; expected a saved feeder") from error
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:

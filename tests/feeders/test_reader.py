@@ -92,9 +92,7 @@ def test_terminals(case, pu, write_circuit):
     nodes = (*feeder.node_names, None)
     found = [
         (nodes[a], nodes[b], kv, p, q)
-        for a, b, kv, p, q in zip(
-            t.node_from, t.node_to, t.kv_rated, t.p_kw, t.q_kvar, strict=True
-        )
+        for a, b, kv, p, q in zip(t.node_from, t.node_to, t.kv_rated, t.p_kw, t.q_kvar, strict=True)
     ]
     assert [row[:2] for row in found] == [row[:2] for row in expected]
     assert [row[2:] for row in found] == [pytest.approx(row[2:], rel=1e-12) for row in expected]
