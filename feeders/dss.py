@@ -1,23 +1,22 @@
-"""Circuits read with OpenDSS, in an engine of their own.
-
-OpenDSS keeps settings that belong to the whole process (working directory,
-forms, editor, shell commands). Whatever is done here leaves them, and every
-other OpenDSS circuit of the process, as they were.
-"""
+"""OpenDSS circuits read into a `Feeder`."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from dss import DSSException
-from dss import dss as _prime
 
-from gradmap.feeders.dss_linear import Element, read_elements, read_source, sum_admittances
+from gradmap.feeders.dss_engine import (
+    Engine,
+    borrow_engine,
+    compile_circuit,
+    one_line,
+    return_engine,
+)
+from gradmap.feeders.dss_linear import read_elements, read_source, sum_admittances
 from gradmap.feeders.dss_read import (
     read_branches,
     read_buses,
@@ -28,88 +27,10 @@ from gradmap.feeders.dss_read import (
 from gradmap.feeders.errors import GradmapError, raise_faults
 from gradmap.feeders.model import Feeder, Regulators
 
-Engine = Any
-"""An OpenDSS context (`dss.IDSS`, which ships without type information)."""
-
 Taps = Mapping[str, int] | int | None
 """Regulator taps: as the files have them, one for all, or by control's name."""
 
-# dss_python never frees a context: contexts that are no longer used wait here.
-_idle: list[Engine] = []
-
 _WHOLE_MATRIX = 2  # 1 would leave shunts out
-
-_PROCESS_WIDE = {
-    "AllowForms": False,
-    "AllowEditor": False,
-    "AllowDOScmd": False,
-    "AllowChangeDir": False,
-}
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Forbids forms, editors, shell commands and changes of directory.
-
-    These switches belong to the process, not to a context: they are put back
-    on leaving.
-    """
-    before = {name: getattr(_prime, name) for name in _PROCESS_WIDE}
-    try:
-        for name, value in _PROCESS_WIDE.items():
-            setattr(_prime, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(_prime, name, value)
-
-
-def borrow_engine() -> Engine:
-    """Returns an OpenDSS context without a circuit; give it back after use."""
-    engine = _idle.pop() if _idle else _new_engine()
-    engine.Text.Command = "ClearAll"
-    engine.Text.Command = "Set DefaultBaseFrequency=60"
-    return engine
-
-
-def _new_engine() -> Engine:
-    """Makes a context without moving the process to another directory."""
-    # OpenDSS moves to where it was first loaded, whatever AllowChangeDir says.
-    before = os.getcwd()
-    try:
-        return _prime.NewContext()
-    finally:
-        os.chdir(before)
-
-
-def return_engine(engine: Engine) -> None:
-    """Empties a borrowed context and keeps it for the next borrower."""
-    with contextlib.suppress(DSSException):
-        engine.Text.Command = "ClearAll"
-    _idle.append(engine)
-
-
-def compile_circuit(engine: Engine, path: str | pathlib.Path) -> None:
-    """Compiles a circuit, and freezes its controls at what the files say.
-
-    Args:
-        engine: A borrowed context.
-        path: The circuit's master file.
-
-    Raises:
-        GradmapError: If there is no such file, or OpenDSS reports an error.
-    """
-    master = pathlib.Path(path).resolve()
-    if not master.is_file():
-        raise GradmapError(f"{path}: no such file; expected the master file of an OpenDSS circuit")
-    with quiet():
-        try:
-            engine.Text.Command = f'Compile "{master}"'
-            if not engine.NumCircuits:
-                raise GradmapError(f"{path}: defines no circuit; expected `New Circuit.<name>`")
-            engine.Text.Command = "Set ControlMode=Off"
-        except DSSException as error:
-            raise GradmapError(f"{path}: OpenDSS reports: {one_line(error)}") from error
 
 
 def set_taps(engine: Engine, taps: Taps, subject: str) -> None:
@@ -240,23 +161,3 @@ def _lone_nodes(diagonal: Any, node_names: Sequence[str]) -> list[str]:
     """One phrase if some node is reached by loads only."""
     lone = [name for name, y in zip(node_names, diagonal, strict=True) if y == 0]
     return [f"nothing but loads connects node {', '.join(lone)}"] if lone else []
-
-
-def one_line(error: Exception) -> str:
-    """An OpenDSS error's text on one line."""
-    text = str(error.args[1]) if len(error.args) > 1 else str(error)
-    return " ".join(text.split())
-
-
-__all__ = [
-    "Element",
-    "Engine",
-    "Taps",
-    "borrow_engine",
-    "compile_circuit",
-    "one_line",
-    "quiet",
-    "read_feeder",
-    "return_engine",
-    "set_taps",
-]

@@ -17,15 +17,15 @@ import numpy.typing as npt
 from dss import DSSException
 
 from gradmap.feeders.catalog import locate
-from gradmap.feeders.dss import (
+from gradmap.feeders.dss import set_taps
+from gradmap.feeders.dss_batch import Batch, NodeVoltages
+from gradmap.feeders.dss_engine import (
     borrow_engine,
     compile_circuit,
     one_line,
     quiet,
     return_engine,
-    set_taps,
 )
-from gradmap.feeders.dss_batch import Batch, NodeVoltages
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import GROUND, ComplexArray, Feeder, IntArray
 
@@ -91,6 +91,7 @@ class OpenDSSReplay:
         self.num_terminals = len(feeder.terminals) * (2 if devices else 1)
         self._engine = borrow_engine()
         self._finalizer = weakref.finalize(self, return_engine, self._engine)
+        self._finalizer.atexit = False  # nobody borrows it after that
         try:
             with locate(feeder.origin) as path:
                 compile_circuit(self._engine, path)

@@ -21,7 +21,7 @@ def test_working_directory_settings_and_other_circuits_stay(tmp_path, monkeypatc
         engine.Text.Command = "Clear"
         engine.Text.Command = f"New Circuit.{name} Bus1=x BasekV=1"
     # As in a fresh process, where no context is there to take.
-    monkeypatch.setattr("gradmap.feeders.dss._idle", [])
+    monkeypatch.setattr("gradmap.feeders.dss_engine._idle", [])
     monkeypatch.chdir(tmp_path)
     load_feeder("ieee123")
     with pytest.raises(GradmapError):
@@ -36,13 +36,13 @@ def test_working_directory_settings_and_other_circuits_stay(tmp_path, monkeypatc
 
 def test_reading_often_does_not_grow_the_process():
     # dss_python keeps every context for good: a second load must take the first's.
-    from gradmap.feeders import dss
+    from gradmap.feeders import dss_engine
 
     load_feeder("ieee123")
-    idle = len(dss._idle)
+    idle = len(dss_engine._idle)
     for _ in range(3):
         load_feeder("ieee123")
-    assert len(dss._idle) == idle
+    assert len(dss_engine._idle) == idle
 
 
 def test_settings_of_one_file_do_not_reach_the_next(write_circuit):

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg
 
 from gradmap.feeders.catalog import load_feeder, locate
-from gradmap.feeders.dss import borrow_engine, compile_circuit, return_engine
+from gradmap.feeders.dss_engine import borrow_engine, compile_circuit, return_engine
 from gradmap.feeders.dss_linear import read_elements, sum_admittances
 from gradmap.feeders.dss_replay import OpenDSSReplay
 from gradmap.feeders.model import GROUND, Feeder, LoadModel

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradmap.feeders.dss import borrow_engine, compile_circuit, read_feeder, return_engine
+from gradmap.feeders.dss import read_feeder
+from gradmap.feeders.dss_engine import borrow_engine, compile_circuit, return_engine
 from gradmap.feeders.dss_replay import OpenDSSReplay
 from gradmap.feeders.model import GROUND, LoadModel
 from gradmap.feeders.validate import validate_feeder

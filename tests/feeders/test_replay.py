@@ -8,7 +8,7 @@ import gc
 import numpy as np
 import pytest
 
-from gradmap.feeders import dss
+from gradmap.feeders import dss_engine
 from gradmap.feeders.catalog import load_feeder
 from gradmap.feeders.dss_replay import OpenDSSReplay
 from gradmap.feeders.errors import GradmapError
@@ -108,9 +108,9 @@ def test_a_feeder_that_is_not_its_circuit(ieee123):
 
 def test_a_replay_gives_its_context_back(ieee123):
     load_feeder("ieee123")
-    idle = len(dss._idle)
+    idle = len(dss_engine._idle)
     replay = OpenDSSReplay(ieee123)
-    assert len(dss._idle) == idle - 1
+    assert len(dss_engine._idle) == idle - 1
     del replay
     gc.collect()
-    assert len(dss._idle) == idle
+    assert len(dss_engine._idle) == idle
