@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from gradmap.experiments.arguments import parse
+from gradmap.experiments.terminal import console
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ def run(command: str, words: Sequence[str]) -> int:
     """
     parse(Arguments, words, f"gradmap {command}", f"Lists the {command}.")
     table = methods() if command == "methods" else feeders()
-    Console().print(table)
+    console().print(table)
     return 0
 
 

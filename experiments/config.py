@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import ConfigDict, Field
@@ -76,11 +76,12 @@ class Target(_Model):
 
     Attributes:
         node_step_violation_pct: Node-steps in violation, percent.
-        cost_margin_pct: Margin over the least cost, percent of its size.
+        cost_margin_pct: Margin over the least cost, percent of its size. The
+            first counts; the others show how much the result hangs on it.
     """
 
     node_step_violation_pct: Annotated[float, Field(ge=0)] = 0.5
-    cost_margin_pct: Annotated[float, Field(ge=0)] = 5.0
+    cost_margin_pct: Annotated[tuple[float, ...], Field(min_length=1)] = (5.0, 10.0, 2.0)
 
 
 class _Shared(_Model):
@@ -141,5 +142,5 @@ class CompareConfig(_Shared):
     learner: Suppress[Fixed[dict[str, dict[str, Any]]]] = {}
     workers: Annotated[int, Field(ge=1)] = 2
     target: Target = Target()
-    split: str = "test"
+    split: Literal["train", "validation", "test"] = "test"
     opendss: bool = True

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from gradmap.experiments.assembly import assemble, load_state
@@ -16,6 +15,7 @@ from gradmap.experiments.evaluate import Engine, Evaluation, judge, pick_days, p
 from gradmap.experiments.files import replacing, write_json
 from gradmap.experiments.metrics import QUANTITIES
 from gradmap.experiments.runs import RunFolder
+from gradmap.experiments.terminal import console
 from gradmap.experiments.train import COUNTED
 from gradmap.feeders.errors import GradmapError
 
@@ -58,6 +58,7 @@ def judge_run(
         "train_seconds": last.get("seconds", 0.0),
         "iterations": last.get("iteration", 0),
         **{name: last.get(name, 0) for name in COUNTED},
+        "session": folder.manifest()["sessions"][-1],
         "dates": list(next(iter(found.values())).dates),
         "vmin_pu": core.limits.vmin_pu,
         "vmax_pu": core.limits.vmax_pu,
@@ -96,12 +97,11 @@ def load_judgement(path: pathlib.Path) -> dict[str, Any]:
     return loaded
 
 
-def show(judgement: dict[str, Any], console: Console | None = None) -> None:
+def show(judgement: dict[str, Any]) -> None:
     """Prints a judgement: a row for each quantity, a column for each engine.
 
     Args:
         judgement: From `judge_run`.
-        console: Where to; standard output if None.
     """
     engines = judgement["engines"]
     title = (
@@ -118,7 +118,7 @@ def show(judgement: dict[str, Any], console: Console | None = None) -> None:
         cells = [number(found["metrics"].get(name)) for found in engines.values()]
         meaning = QUANTITIES.get(name, "energy drawn by devices of this type, kWh per day")
         table.add_row(name, *cells, meaning)
-    (console or Console()).print(table)
+    console().print(table)
 
 
 def number(value: float | None) -> str:

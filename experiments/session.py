@@ -67,6 +67,8 @@ def resume_run(path: pathlib.Path, config: RunConfig, command: str) -> int:
         training = Training(folder, assembly)
         training.restore()
         if training.is_finished():
+            if folder.status != "finished":  # it was killed on its last line
+                folder.end_session("finished")
             print(f"{path} is finished; give it a larger --budget.seconds to train on")
             return 0
         folder.start_session(_describe(assembly, command))
