@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,10 @@ from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
 from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.solve import PowerFlow, solve_power_flow
+
+REFILL_QUANTILE = 0.25
+"""What is stored at midnight is worth the lower quartile of all prices: about
+what it costs to fill up overnight, so that a day's end neither hoards nor dumps."""
 
 
 class Core:
@@ -98,7 +103,7 @@ class Core:
         self._pv_kw = tensor(days.pv_kw)
         self._temp_degc = tensor(days.temp_outdoor_degc)
         self._tariff = tensor(days.tariff_usd_per_kwh)
-        self._tariff_mean = float(days.tariff_usd_per_kwh.mean())
+        self._refill_price = float(np.quantile(days.tariff_usd_per_kwh, REFILL_QUANTILE))
         self._clock = clock_features(days.num_steps).to(self.device)
         weekdays = [datetime.date.fromisoformat(date).weekday() for date in days.date]
         self._working_day = tensor([1.0 if day < 5 else -1.0 for day in weekdays])
@@ -247,7 +252,7 @@ class Core:
         now = Surroundings(
             self._tariff[state.days, state.step].unsqueeze(-1),
             self._temp_degc[state.days, state.step].unsqueeze(-1),
-            self._tariff_mean,
+            self._refill_price,
             self.dt_hours,
             state.step == self.num_steps - 1,
         )

@@ -22,15 +22,15 @@ class Surroundings:
     Attributes:
         tariff_usd_per_kwh: Price of energy, drawn or fed in. `[batch, 1]`
         temp_outdoor_degc: Outdoor temperature. `[batch, 1]`
-        tariff_mean_usd_per_kwh: Mean price of the day's tariff model, which
-            values what a device holds at the end of the day. Scalar.
+        refill_usd_per_kwh: Value of the energy that a device holds at the end
+            of the day.
         dt_hours: Length of the step, hours.
         is_last: Whether the step is the last of the day.
     """
 
     tariff_usd_per_kwh: Tensor
     temp_outdoor_degc: Tensor
-    tariff_mean_usd_per_kwh: float
+    refill_usd_per_kwh: float
     dt_hours: float
     is_last: bool
 

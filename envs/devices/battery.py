@@ -55,7 +55,7 @@ class BatteryFleet:
         bill = surroundings.tariff_usd_per_kwh * p_kw * dt
         if surroundings.is_last:
             # What is left would be sold another day, through the discharger.
-            bill = bill - surroundings.tariff_mean_usd_per_kwh * eta * (energy - start)
+            bill = bill - surroundings.refill_usd_per_kwh * eta * (energy - start)
         zero = torch.zeros_like(p_kw)
         wear = self.wear_usd_per_kwh * dt * p_kw.abs()
         step = DeviceStep(setpoint, p_kw, zero, bill, zero, wear, zero, zero)
@@ -67,7 +67,7 @@ class BatteryFleet:
 
 
 def make_batteries(num: int, mean_kw: float, generator: torch.Generator) -> BatteryFleet:
-    """Draws a fleet of two-hour batteries.
+    """Draws a fleet of batteries.
 
     Args:
         num: Number of batteries.
@@ -75,13 +75,13 @@ def make_batteries(num: int, mean_kw: float, generator: torch.Generator) -> Batt
         generator: Source of the draws, on the CPU.
 
     Returns:
-        The fleet, on the CPU: power within 20 % of the mean, 1.8 to 2.2 hours
-        of storage, 88 to 94 % round trip, 1.5 to 2.5 cents wear a kWh.
+        The fleet, on the CPU: power within 20 % of the mean, 2.5 to 3 hours
+        of storage, 88 to 94 % round trip, 3 to 4 cents wear a kWh.
     """
     p_max = mean_kw * uniform(0.8, 1.2, num, generator)
     return BatteryFleet(
         p_max_kw=p_max,
-        energy_max_kwh=p_max * uniform(1.8, 2.2, num, generator),
+        energy_max_kwh=p_max * uniform(2.5, 3.0, num, generator),
         efficiency=uniform(0.88, 0.94, num, generator).sqrt(),
-        wear_usd_per_kwh=uniform(0.015, 0.025, num, generator),
+        wear_usd_per_kwh=uniform(0.03, 0.04, num, generator),
     )

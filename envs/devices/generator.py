@@ -76,13 +76,13 @@ def make_generators(num: int, mean_kw: float, generator: torch.Generator) -> Gen
 
     Returns:
         The fleet, on the CPU: power within 20 % of the mean, 40 to 60 % of it
-        a step in ramp, fuel at 16 to 22 cents a kWh rising by 8 to 14 cents
+        a step in ramp, fuel at 13 to 17 cents a kWh rising by 4 to 8 cents
         of marginal cost up to rated power.
     """
     p_max = mean_kw * uniform(0.8, 1.2, num, generator)
     return GeneratorFleet(
         p_max_kw=p_max,
         ramp_kw=p_max * uniform(0.4, 0.6, num, generator),
-        fuel_usd_per_kwh=uniform(0.16, 0.22, num, generator),
-        fuel_usd_per_kw2h=0.5 * uniform(0.08, 0.14, num, generator) / p_max,
+        fuel_usd_per_kwh=uniform(0.13, 0.17, num, generator),
+        fuel_usd_per_kw2h=0.5 * uniform(0.04, 0.08, num, generator) / p_max,
     )

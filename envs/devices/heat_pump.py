@@ -89,7 +89,7 @@ class HeatPumpFleet:
         if surroundings.is_last:
             # Heat left above the band's lower edge spares electricity later.
             heat_kwh = self.loss_kw_per_k * self.time_constant_hours * (indoor - start)
-            bill = bill - surroundings.tariff_mean_usd_per_kwh * heat_kwh / performance
+            bill = bill - surroundings.refill_usd_per_kwh * heat_kwh / performance
         zero = torch.zeros_like(p_kw)
         q_kvar = p_kw * (POWER_FACTOR**-2 - 1.0) ** 0.5
         step = DeviceStep(

@@ -20,10 +20,17 @@ from gradmap.envs.scenarios.noise import (
     smooth,
 )
 
-NIGHT = 0.12  # 22 to 6 h
-NOON = 0.10  # 11 to 15 h, April to September
+NIGHT = 0.15  # 22 to 6 h
+NOON = 0.14  # 11 to 15 h, April to September
 DAY = 0.22  # all other hours; the evening of Saturday and Sunday too
-EVENING = 0.38  # 17 to 21 h, Monday to Friday
+EVENING = 0.30  # 17 to 21 h, Monday to Friday
+
+# Within a level the price still follows the market: it dips in the middle of
+# the night and at a sunny noon, and peaks in the middle of the evening.
+# (hour, width in hours, share of the price)
+NIGHT_DIP = (3.0, 1.5, -0.15)
+NOON_DIP = (13.0, 1.2, -0.15)
+EVENING_PEAK = (19.0, 1.2, 0.10)
 
 # A factor on the whole day, log-normal, so that the price stays positive.
 WHOLESALE_STD = 0.10
@@ -54,10 +61,19 @@ def levels(days: Sequence[datetime.date]) -> FloatArray:
     Args:
         days: The days. `[day]`
     """
+    clock = np.arange(96) / 4.0 + 0.125
     hour = np.arange(96) // 4
     sunny = np.array([4 <= day.month <= 9 for day in days])[:, None]
     working = np.array([day.weekday() < 5 for day in days])[:, None]
     price = np.full((len(days), 96), DAY)
     price[:, (hour < 6) | (hour >= 22)] = NIGHT
     price = np.where(sunny & (hour >= 11) & (hour < 15), NOON, price)
-    return np.where(working & (hour >= 17) & (hour < 21), EVENING, price)
+    price = np.where(working & (hour >= 17) & (hour < 21), EVENING, price)
+    swing = _bump(clock, NIGHT_DIP) + _bump(clock, EVENING_PEAK)
+    factor: FloatArray = 1.0 + swing + np.where(sunny, _bump(clock, NOON_DIP), 0.0)
+    return price * factor
+
+
+def _bump(clock: FloatArray, shape: tuple[float, float, float]) -> FloatArray:
+    hour, width, height = shape
+    return height * np.exp(-(((clock - hour) / width) ** 2))
