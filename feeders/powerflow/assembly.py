@@ -1,6 +1,6 @@
 """From the sparse feeder to the dense matrices of the power flow.
 
-All of it is numpy and scipy in complex128. IEEE 123's admittance has a
+All of it is numpy and scipy in double precision. IEEE 123's admittance has a
 condition number of 9e12 (a floating delta winding), so nothing here inverts
 it: one sparse factorisation is applied to the columns of the port incidence,
 which are differences wherever a port lies between two nodes, and each
@@ -19,51 +19,35 @@ import torch
 from torch import Tensor
 
 from gradmap.feeders.errors import GradmapError
-from gradmap.feeders.model import GROUND, ComplexArray, Feeder, FloatArray, IntArray, LoadModel
+from gradmap.feeders.model import ComplexArray, Feeder, FloatArray, IntArray
 from gradmap.feeders.powerflow.fixed_point import fixed_point
-from gradmap.feeders.powerflow.loads import LawTable, LoadLaw
+from gradmap.feeders.powerflow.loads import LoadLaw
 from gradmap.feeders.powerflow.network import Network
+from gradmap.feeders.powerflow.ports import Ports, find_ports
 
-COMPENSATION = 0.5
-"""Share of the nominal load admittance inside the matrix.
-
-With 1, OpenDSS's choice, IEEE 123 needs 6 to 7 iterations for loads redrawn
-around the nominal and 36 at five times the load; with 0 it needs 5 to 6 and
-fails at five times; with 0.5 it needs 5 to 6, and 70 at five times.
-"""
+_LINEAR_SHARE = 0.5
+_CONJUGATE_SHARE = 1.0
+"""How much of the nominal load the matrix holds: see `_compensation`."""
 
 _ALIGN = 16  # ports are padded to a multiple: vector loops without a remainder
-_DEVICE_LIMITS_PU = (0.8, 1.2, 0.5)  # vmin, vmax, vlow of a device terminal
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Ports:
-    """Ports and terminals: who sits where, devices included."""
+class _Solved:
+    """The feeder's linear part, seen from the ports' currents.
 
-    incidence: sp.csr_matrix  # [port, node], +1 and -1
-    kv_base: FloatArray  # [port]
-    terminal_port: IntArray  # [terminal]
-    terminal_slot: IntArray  # [terminal]
-    table: LawTable  # [terminal]
-    s_nominal_kva: ComplexArray  # [terminal], 0 for devices
+    Attributes:
+        v_open: Node voltages without load, V. `[node]`
+        z_node: Minus the node voltages per port current, V/p.u.
+            `[node, port]`
+        u_open: Port voltages without load, p.u. `[port]`
+        k_port: Minus the port voltages per port current. `[port, port]`
+    """
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Map:
-    """A complex affine map `x = constant - gain j` of the port currents."""
-
-    constant: ComplexArray  # [out]
-    gain: ComplexArray  # [out, port]
-
-    def planar(self, num_ports: int) -> Tensor:
-        """Lays the map out as a real matrix for `[re j, im j]` rows."""
-        num_out, used = self.gain.shape
-        matrix = np.zeros((2, num_ports, 2, num_out))
-        matrix[0, :used, 0], matrix[0, :used, 1] = -self.gain.real.T, -self.gain.imag.T
-        matrix[1, :used, 0], matrix[1, :used, 1] = self.gain.imag.T, -self.gain.real.T
-        # Last in the sum: single precision then rounds against the constant once.
-        matrix[1, -1, 0], matrix[1, -1, 1] = self.constant.real, self.constant.imag
-        return torch.from_numpy(matrix.reshape(2 * num_ports, 2 * num_out))
+    v_open: ComplexArray
+    z_node: ComplexArray
+    u_open: ComplexArray
+    k_port: ComplexArray
 
 
 def assemble_network(feeder: Feeder, devices: bool) -> Network:
@@ -82,177 +66,160 @@ def assemble_network(feeder: Feeder, devices: bool) -> Network:
     """
     if not len(feeder.terminals):
         raise GradmapError(f"feeder {feeder.name} has no load terminal, expected at least one")
-    ports = _find_ports(feeder, devices)
+    ports = find_ports(feeder, devices)
+    solved = _solve_linear_part(feeder, ports)
+    linear = _LINEAR_SHARE * ports.nominal_admittance()
+    network = _with_compensation(feeder, ports, solved, linear, np.zeros_like(linear))
+    nominal = _nominal_voltages(network)
+    if nominal is None:
+        return network
+    conjugate = _CONJUGATE_SHARE * _conjugate_slope(network, nominal)
+    network = _with_compensation(feeder, ports, solved, linear, conjugate)
+    return dataclasses.replace(network, start=nominal)
+
+
+def _with_compensation(
+    feeder: Feeder, ports: Ports, solved: _Solved, linear: ComplexArray, conjugate: ComplexArray
+) -> Network:
+    """Lays everything out, with `Y0 u = linear u + conjugate conj(u)` in the matrix."""
     num_ports = len(ports.kv_base)
     padded = -(-(num_ports + 1) // _ALIGN) * _ALIGN
-    y0 = _nominal_admittance(ports)
-    node, step = _linear_part(feeder, ports, y0)
-    step_matrix = _padded_step(step, padded)
-    compensation = np.zeros((2, padded))
-    compensation[:, :num_ports] = y0.real, y0.imag
-    compensation[1, -1] = -1.0
-    slot_terminal = np.full((ports.terminal_slot.max() + 1, padded), len(ports.terminal_port))
-    slot_terminal[ports.terminal_slot, ports.terminal_port] = np.arange(len(ports.terminal_port))
-    place = ports.terminal_slot * padded + ports.terminal_port
-    expected = np.arange(slot_terminal.shape[0])[:, None] * padded + np.arange(num_ports)
-    shape = (slot_terminal.shape[0], padded)
+    node, step = _maps(solved, linear, conjugate, padded)
+    node_volt = node[:, : feeder.num_nodes] + 1j * node[:, feeder.num_nodes :]
     branches = feeder.branches
-    node_planar = node.planar(padded)
-    base = np.tile(1e3 * feeder.node_kv_base, 2)
-    network = Network(
+    slot_terminal, place, is_regular = ports.layout(padded)
+    terminal_nominal = torch.from_numpy(ports.s_nominal_kva)
+    return Network(
         feeder=feeder,
-        has_devices=devices,
-        is_regular=np.array_equal(place, expected.ravel()),
-        law=LoadLaw.from_table(ports.table, ports.terminal_slot, ports.terminal_port, shape),
-        compensation=torch.from_numpy(compensation),
-        step=step_matrix,
-        node=node_planar / torch.from_numpy(base),
-        conductor=_through(branches.current_siemens, node).planar(padded),
-        source=_source_map(feeder, node).planar(padded),
-        loss=_loss_form(branches.series_siemens, node_planar),
-        adjoint=_adjoint(step_matrix),
-        start=step_matrix[-1].clone(),
+        has_devices=len(ports.terminal_port) > len(feeder.terminals),
+        is_regular=is_regular,
+        law=LoadLaw.from_table(
+            ports.table, ports.terminal_slot, ports.terminal_port, slot_terminal.shape
+        ),
+        offset=torch.from_numpy(_offset(linear, conjugate, padded)),
+        step=torch.from_numpy(step),
+        adjoint=torch.from_numpy(_adjoint(step)),
+        node=torch.from_numpy(node / np.tile(1e3 * feeder.node_kv_base, 2)),
+        conductor=_planar(_times(branches.current_siemens, node_volt)),
+        source=_source_map(feeder, node_volt),
+        loss=_loss_form(branches.series_siemens, node_volt),
+        start=torch.from_numpy(step[-1].copy()),
         slot_terminal=torch.from_numpy(slot_terminal),
         terminal_place=torch.from_numpy(place),
         terminal_port=torch.from_numpy(ports.terminal_port),
         terminal_ratio=torch.from_numpy(ports.table.ratio),
         port_base_a=torch.from_numpy(1.0 / ports.kv_base),
-        p_nominal_kw=torch.from_numpy(ports.s_nominal_kva.real.copy()),
-        q_nominal_kvar=torch.from_numpy(ports.s_nominal_kva.imag.copy()),
+        p_nominal_kw=terminal_nominal.real.clone(),
+        q_nominal_kvar=terminal_nominal.imag.clone(),
         rating_a=torch.from_numpy(branches.rating_a[branches.conductor_branch]),
         conductor_branch=torch.from_numpy(np.array(branches.conductor_branch)),
         three_phase_node=torch.from_numpy(_three_phase_nodes(feeder)),
     )
-    return dataclasses.replace(network, start=_nominal_voltages(network))
 
 
-def _find_ports(feeder: Feeder, devices: bool) -> _Ports:
-    terminals = feeder.terminals
-    port_of: dict[tuple[int, int], int] = {}
-    pairs = zip(terminals.node_from.tolist(), terminals.node_to.tolist(), strict=True)
-    load_port = np.array([port_of.setdefault(pair, len(port_of)) for pair in pairs])
-    copies = 2 if devices else 1
-    port = np.tile(load_port, copies)
-    taken: dict[int, int] = {}
-    slot = np.empty_like(port)
-    for k, where in enumerate(port.tolist()):
-        slot[k] = taken[where] = taken.get(where, -1) + 1
-    first = np.array([np.flatnonzero(load_port == k)[0] for k in range(len(port_of))])
-    kv_base = terminals.kv_rated[first]
-    rows = np.array(list(port_of))
-    incidence = sp.lil_matrix((len(rows), feeder.num_nodes))
-    incidence[np.arange(len(rows)), rows[:, 0]] = 1.0
-    delta = np.flatnonzero(rows[:, 1] != GROUND)
-    incidence[delta, rows[delta, 1]] = -1.0
-    return _Ports(
-        incidence=incidence.tocsr(),
-        kv_base=kv_base,
-        terminal_port=port,
-        terminal_slot=slot,
-        table=_law_table(feeder, devices, kv_base[load_port] / terminals.kv_rated),
-        s_nominal_kva=np.concatenate(
-            [terminals.p_kw + 1j * terminals.q_kvar, np.zeros(len(port) - len(load_port))]
-        ),
-    )
-
-
-def _law_table(feeder: Feeder, devices: bool, ratio: FloatArray) -> LawTable:
-    terminals = feeder.terminals
-    count = len(terminals) if devices else 0
-    vmin, vmax, vlow = _DEVICE_LIMITS_PU
-
-    def extend(values: FloatArray | IntArray, value: float) -> FloatArray:
-        return np.concatenate([values, np.full(count, value)])
-
-    return LawTable(
-        name=terminals.name + tuple(f"device at {name}" for name in terminals.name[:count]),
-        model=extend(terminals.model, LoadModel.CONSTANT_POWER).astype(np.int64),
-        vmin_pu=extend(terminals.vmin_pu, vmin),
-        vmax_pu=extend(terminals.vmax_pu, vmax),
-        vlow_pu=extend(terminals.vlow_pu, vlow),
-        cvr_p=extend(terminals.cvr_p, 1.0),
-        cvr_q=extend(terminals.cvr_q, 2.0),
-        ratio=np.tile(ratio, 2 if devices else 1),
-    )
-
-
-def _nominal_admittance(ports: _Ports) -> ComplexArray:
-    y0 = np.zeros(len(ports.kv_base), dtype=complex)
-    np.add.at(y0, ports.terminal_port, np.conj(ports.s_nominal_kva) * ports.table.ratio**2)
-    return COMPENSATION * y0
-
-
-def _linear_part(feeder: Feeder, ports: _Ports, y0: ComplexArray) -> tuple[_Map, _Map]:
-    """Solves for node voltages in V and port voltages in p.u. as maps of `j`."""
-    right = np.column_stack([feeder.source_current_a, ports.incidence.T.toarray()])
-    solved = _solve(feeder, right.astype(complex))
-    v_open, z_node = solved[:, 0], solved[:, 1:] / ports.kv_base  # V per 1 kVA at base
-    to_port = ports.incidence.multiply(1e-3 / ports.kv_base[:, None]).tocsr()
-    u_open, k_port = to_port @ v_open, to_port @ z_node
-    inner = np.eye(len(y0)) + k_port * y0
-    solution = np.linalg.solve(inner, np.column_stack([u_open, k_port]))
-    constant, gain = solution[:, 0], solution[:, 1:]
-    from_j = np.eye(len(y0)) - y0[:, None] * gain  # i = from_j j + y0 constant
-    node = _Map(v_open - z_node @ (y0 * constant), z_node @ from_j)
-    return node, _Map(constant, gain)
-
-
-def _solve(feeder: Feeder, right: ComplexArray) -> ComplexArray:
-    """Solves `Y x = right`, refined once."""
+def _solve_linear_part(feeder: Feeder, ports: Ports) -> _Solved:
     y_siemens = sp.csc_matrix(feeder.y_siemens)
+    columns = [feeder.source_current_a, ports.incidence.T.toarray()]
+    right = np.column_stack(columns).astype(np.complex128)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", spla.MatrixRankWarning)
             factor = spla.splu(y_siemens)
     except (RuntimeError, spla.MatrixRankWarning) as error:
         raise GradmapError(
-            f"feeder {feeder.name} has a singular admittance matrix: expected every node to "
-            "have a path to the source or to ground; look for an isolated bus"
+            f"feeder {feeder.name} has a singular admittance matrix, expected every node to have "
+            "a path to the source or to ground; look for an isolated bus"
         ) from error
     solution = factor.solve(right)
-    refined: ComplexArray = solution - factor.solve(y_siemens @ solution - right)
-    return refined
+    solution = solution - factor.solve(y_siemens @ solution - right)
+    v_open, z_node = solution[:, 0], solution[:, 1:] / ports.kv_base  # 1 kVA at base: A
+    to_port = sp.csr_matrix(ports.incidence.multiply(1e-3 / ports.kv_base[:, None]))
+    return _Solved(v_open, z_node, to_port @ v_open, to_port @ z_node)
 
 
-def _adjoint(step: Tensor) -> Tensor:
+def _real_block(linear: ComplexArray, conjugate: ComplexArray | None = None) -> FloatArray:
+    """Writes `x -> linear x + conjugate conj(x)` as a matrix on planar columns."""
+    other = np.zeros_like(linear) if conjugate is None else conjugate
+    both, gap = linear + other, linear - other
+    return np.block([[both.real, -gap.imag], [both.imag, gap.real]])
+
+
+def _maps(
+    solved: _Solved, linear: ComplexArray, conjugate: ComplexArray, padded: int
+) -> tuple[FloatArray, FloatArray]:
+    """Node voltages, V, and port voltages, p.u., as matrices on rows of `j`."""
+    y0 = _real_block(np.diag(linear), np.diag(conjugate))
+    k_port, z_node = _real_block(solved.k_port), _real_block(solved.z_node)
+    identity = np.eye(len(y0))
+    u_open = np.concatenate([solved.u_open.real, solved.u_open.imag])
+    v_open = np.concatenate([solved.v_open.real, solved.v_open.imag])
+    compensated = np.linalg.solve(identity + k_port @ y0, np.column_stack([u_open, k_port]))
+    constant, gain = compensated[:, 0], compensated[:, 1:]
+    # i = j + Y0 u = Y0 c + (1 - Y0 M) j
+    node_constant = v_open - z_node @ (y0 @ constant)
+    node = _rows(node_constant, z_node @ (identity - y0 @ gain), padded)
+    num_ports = len(linear)
+    # Padding and reference have a voltage of 1 whatever flows.
+    full_constant = np.zeros((2, padded))
+    full_constant[0] = 1.0
+    full_constant[:, :num_ports] = constant.reshape(2, num_ports)
+    full_gain = np.zeros((2, padded, 2 * num_ports))
+    full_gain[:, :num_ports] = gain.reshape(2, num_ports, -1)
+    step = _rows(full_constant.ravel(), full_gain.reshape(2 * padded, -1), padded)
+    return node, step
+
+
+def _rows(constant: FloatArray, gain: FloatArray, padded: int) -> FloatArray:
+    """Writes `constant - gain j` for rows `[re j, im j]` with a reference port.
+
+    The constant comes last in each sum: single precision then rounds against
+    it once, which is worth a factor of ten.
+    """
+    num_out, used = gain.shape[0], gain.shape[1] // 2
+    matrix = np.zeros((2, padded, num_out))
+    matrix[:, :used] = -gain.T.reshape(2, used, num_out)
+    matrix[1, -1] = constant
+    return matrix.reshape(2 * padded, num_out)
+
+
+def _offset(linear: ComplexArray, conjugate: ComplexArray, padded: int) -> FloatArray:
+    offset = np.zeros((2, 2, padded))
+    first, second = conjugate.real, conjugate.imag
+    offset[0, :, : len(linear)] = -linear.real - first, second - linear.imag
+    offset[1, :, : len(linear)] = 2.0 * first, -2.0 * second
+    offset[0, 1, -1] = 1.0
+    return offset
+
+
+def _adjoint(step: FloatArray) -> FloatArray:
     """Transposes, without the reference port, which is no variable."""
-    adjoint = step.T.contiguous()
+    adjoint = np.ascontiguousarray(step.T)
     adjoint[:, -1] = 0.0
     return adjoint
 
 
-def _padded_step(step: _Map, padded: int) -> Tensor:
-    """Gives the padding and the reference port a voltage of 1."""
-    num_ports = len(step.constant)
-    constant = np.ones(padded, dtype=complex)
-    constant[:num_ports] = step.constant
-    gain = np.zeros((padded, num_ports), dtype=complex)
-    gain[:num_ports] = step.gain
-    return _Map(constant, gain).planar(padded)
+def _times(matrix: sp.spmatrix, rows: ComplexArray) -> ComplexArray:
+    """Applies a matrix over nodes to node values given as rows."""
+    product: ComplexArray = (sp.csr_matrix(matrix) @ rows.T).T
+    return product
 
 
-def _through(matrix: sp.csr_matrix, node: _Map) -> _Map:
-    return _Map(matrix @ node.constant, matrix @ node.gain)
+def _planar(rows: ComplexArray) -> Tensor:
+    return torch.from_numpy(np.concatenate([rows.real, rows.imag], axis=1))
 
 
-def _source_map(feeder: Feeder, node: _Map) -> _Map:
-    """Voltages, kV, then currents into the network, A, at the source's nodes."""
+def _source_map(feeder: Feeder, node_volt: ComplexArray) -> Tensor:
+    """Voltages, kV, and currents into the network, A, at the source's nodes."""
     at = np.flatnonzero(feeder.is_source_node)
-    y_source = sp.csr_matrix(feeder.y_source_siemens)[at]
-    current = _through(y_source, node)
-    return _Map(
-        np.concatenate([1e-3 * node.constant[at], feeder.source_current_a[at] - current.constant]),
-        np.concatenate([1e-3 * node.gain[at], -current.gain]),
-    )
+    current = -_times(sp.csr_matrix(feeder.y_source_siemens)[at], node_volt)
+    current[-1] += feeder.source_current_a[at]
+    return _planar(np.concatenate([1e-3 * node_volt[:, at], current], axis=1))
 
 
-def _loss_form(series_siemens: sp.csr_matrix, node_planar: Tensor) -> Tensor:
+def _loss_form(series_siemens: sp.csr_matrix, node_volt: ComplexArray) -> Tensor:
     """Writes `Re(V^T conj(Y V))`, kW, as a quadratic form of planar `j`."""
-    voltage = node_planar.numpy()
-    real, imag = np.split(voltage, 2, axis=1)
-    current = sp.csr_matrix(series_siemens) @ (real + 1j * imag).T
-    form = real @ current.real + imag @ current.imag
-    return torch.from_numpy(1e-3 * 0.5 * (form + form.T))
+    form = (node_volt @ _times(series_siemens, node_volt).conj().T).real
+    return torch.from_numpy(0.5e-3 * (form + form.T))
 
 
 def _three_phase_nodes(feeder: Feeder) -> IntArray:
@@ -265,8 +232,33 @@ def _three_phase_nodes(feeder: Feeder) -> IntArray:
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
-def _nominal_voltages(network: Network) -> Tensor:
-    """Solves the nominal case, the start of every other; else the open feeder."""
+def _nominal_voltages(network: Network) -> Tensor | None:
+    """Solves the nominal case, which every other starts from."""
     power = (network.p_nominal_kw[None], network.q_nominal_kvar[None])
-    result = fixed_point(network, *power, guess=None, tolerance_pu=1e-10, max_iterations=100)
-    return result.u[0] if bool(result.converged) else network.start
+    result = fixed_point(network, *power, guess=None, tolerance_pu=1e-10, max_iterations=200)
+    return result.u[0] if bool(result.converged) else None
+
+
+def _conjugate_slope(network: Network, nominal: Tensor) -> ComplexArray:
+    """Takes the part of the nominal load's slope that goes with `conj(du)`.
+
+    Under light and ordinary load, Newton's choice (all of the slope) is the
+    fastest to iterate with; under heavy load, where terminals fall back to
+    impedances, OpenDSS's choice (the nominal impedances) is. Half of the
+    second and the conjugate part of the first serve both. Iterations to 1e-6
+    on IEEE 123 with loads redrawn from 0 to twice the nominal, at 4, and at -2
+    times the nominal: neither 6, 51, 12; Newton's 6, 39, 13; OpenDSS's 7, 20,
+    15; this 5, 30, 14.
+    """
+    re, im = nominal.view(2, -1)
+    r = torch.addcmul(re * re, im, im).rsqrt()[None]
+    _, _, slope_p, slope_q = network.law.gain_and_slope(r)
+    padded = torch.nn.functional.pad(
+        torch.stack([network.p_nominal_kw, network.q_nominal_kvar]), (0, 1)
+    )
+    p, q = padded[:, network.slot_terminal].unsqueeze(2)
+    slope = torch.complex((p * slope_p).sum((0, 1)), -(q * slope_q).sum((0, 1)))
+    # d|u| = Re(conj(u) du) / |u|, half of which is u conj(du).
+    result = -0.5 * slope * torch.complex(re, im).square() * r[0] ** 3
+    values: ComplexArray = result[: network.num_ports].numpy()
+    return values

@@ -2,7 +2,9 @@
 
 It runs on real arrays with preallocated buffers, one matrix product and some
 fifteen elementwise passes per iteration, and tapes nothing. A batch is cut
-into chunks whose buffers stay in a core's cache.
+into chunks whose buffers stay in a core's cache. Scenarios that a first sweep
+does not finish, heavily loaded ones, go on by themselves, accelerated, and do
+not hold the others up.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gradmap.feeders.powerflow.slots import power_by_slot
+
 if TYPE_CHECKING:
     from gradmap.feeders.powerflow.network import Network
 
 _CPU_CHUNK_BYTES = 2**16  # of one [chunk, port] buffer
 _CUDA_CHUNK = 2**16
 _CUDA_BLOCK = 4  # iterations between two looks at the result, each a synchronisation
+_FIRST_SWEEP = 10  # iterations before acceleration; ordinary load needs 4 to 6
+_COLD_LOOK = 3  # no cold start has converged to 1e-6 before this iteration
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,13 +57,13 @@ def chunks(network: Network, batch: int) -> list[slice]:
         batch: Number of scenarios.
 
     Returns:
-        Slices that cover `range(batch)`, of near equal length.
+        Slices that cover `range(batch)`; all but the last of equal length.
     """
     size = _CUDA_CHUNK
     if network.device.type == "cpu":
         row = network.num_padded_ports * network.step.element_size()
         size = max(16, _CPU_CHUNK_BYTES // row // 16 * 16)
-    return [slice(k, min(k + size, batch)) for k in range(0, batch, size)]
+    return [slice(k, min(k + size, batch)) for k in range(0, max(batch, 1), size)]
 
 
 def fixed_point(
@@ -83,16 +89,60 @@ def fixed_point(
     Returns:
         Voltages, currents and the state of each scenario.
     """
-    width = network.step.shape[1]
+    batch = p_kw.shape[0]
+    first_look = _COLD_LOOK if guess is None else 1
+    start = network.start.expand(batch, -1) if guess is None else guess
+    first = min(_FIRST_SWEEP, max_iterations)
+    result = _sweep(network, p_kw, q_kvar, start, tolerance_pu, first, first_look)
+    if bool(result.converged.all()):
+        return result
+    more = max_iterations - first
+    # What is not finite by now has no finite power, or no way back.
+    left = (~result.converged & result.residual.isfinite()).nonzero().flatten()
+    if more and left.numel():
+        again = _sweep(
+            network, p_kw[left], q_kvar[left], result.u[left], tolerance_pu, more, 1, True
+        )
+        again.iterations.add_(first)
+        for name in _FIELDS:
+            getattr(result, name)[left] = getattr(again, name)
+    failed = ~result.converged[:, None]
+    result.u.masked_fill_(failed, torch.nan)
+    result.j.masked_fill_(failed, torch.nan)
+    return result
+
+
+_FIELDS = [field.name for field in dataclasses.fields(FixedPoint)]
+
+
+def _sweep(
+    network: Network,
+    p_kw: Tensor,
+    q_kvar: Tensor,
+    start: Tensor,
+    tolerance_pu: float,
+    max_iterations: int,
+    first_look: int,
+    accelerated: bool = False,
+) -> FixedPoint:
+    """Runs the loop chunk by chunk; what does not converge is left as it is."""
     results = []
     for part in chunks(network, p_kw.shape[0]):
         loop = _Loop(network, p_kw[part], q_kvar[part])
-        start = network.start.expand(loop.batch, width) if guess is None else guess[part]
-        results.append(loop.run(start, tolerance_pu, max_iterations))
+        run = loop.run_accelerated if accelerated else loop.run
+        results.append(run(start[part], tolerance_pu, max_iterations, first_look))
     if len(results) == 1:
         return results[0]
-    names = [field.name for field in dataclasses.fields(FixedPoint)]
-    return FixedPoint(*(torch.cat([getattr(one, name) for one in results]) for name in names))
+    return FixedPoint(*(torch.cat([getattr(one, name) for one in results]) for name in _FIELDS))
+
+
+class _Iterate:
+    """A planar buffer `[batch, 2 port]` and its parts, sliced once."""
+
+    def __init__(self, flat: Tensor, ports: int) -> None:
+        self.flat = flat
+        self.planes = flat.view(-1, 2, ports)
+        self.re, self.im = self.planes.unbind(1)
 
 
 class _Loop:
@@ -100,93 +150,98 @@ class _Loop:
 
     def __init__(self, network: Network, p_kw: Tensor, q_kvar: Tensor) -> None:
         self.network = network
-        self.batch = p_kw.shape[0]
-        self.p = by_slot(network, p_kw)
-        self.minus_q = by_slot(network, q_kvar).neg_()
-        ports = network.num_padded_ports
-        self.u = p_kw.new_empty(0)
-        self.next_u, self.j, self.step = (p_kw.new_empty(self.batch, 2 * ports) for _ in range(3))
-        self.r, self.y_re, self.y_im = (p_kw.new_empty(self.batch, ports) for _ in range(3))
-        self.work = (torch.empty_like(self.p), torch.empty_like(self.p))
-        self.minus_y0_re, self.minus_y0_im = (-network.compensation).unbind(0)
+        self.power = power_by_slot(network, p_kw, q_kvar)
+        slots, batch, _, ports = self.power.shape
+        parts = [_Iterate(p_kw.new_empty(batch, 2 * ports), ports) for _ in range(6)]
+        self.j, self.y, self.y_other, self.step, *self.iterates = parts
+        work = p_kw.new_empty(2 * slots + 1, batch, ports)
+        self.r, self.work = work[-1], (work[:slots], work[slots:-1])
+        self.offset, self.offset_gap = network.offset.unbind(0)
 
-    def run(self, start: Tensor, tolerance_pu: float, max_iterations: int) -> FixedPoint:
+    def run(
+        self, start: Tensor, tolerance_pu: float, max_iterations: int, first_look: int
+    ) -> FixedPoint:
         """Iterates from `start`, `[batch, 2 port]`, which is left as it is."""
-        block = 1 if start.device.type == "cpu" else _CUDA_BLOCK
+        on_cpu = start.device.type == "cpu"
         steps: list[Tensor] = []
-        self.u, spare = start, torch.empty_like(self.next_u)
+        now = _Iterate(start, self.r.shape[1])
         for k in range(1, max_iterations + 1):
-            self.currents()
-            torch.mm(self.j, self.network.step, out=self.next_u)
-            torch.sub(self.next_u, self.u, out=self.step)
-            steps.append(self.step.abs_().amax(1))
-            self.u, self.next_u = self.next_u, spare if k == 1 else self.u
-            look = k % block == 0 or k == max_iterations
+            following = self.iterates[k % 2]
+            self._currents(now)
+            torch.mm(self.j.flat, self.network.step, out=following.flat)
+            before, now = now, following
+            if k < first_look:
+                continue
+            torch.sub(now.flat, before.flat, out=self.step.flat)
+            steps.append(self.step.flat.abs_().amax(1))
+            look = on_cpu or k % _CUDA_BLOCK == 0 or k == max_iterations
             if look and not bool((steps[-1] > tolerance_pu).any()):
                 break  # a NaN is not above the tolerance: it never delays the others
-        return self._result(torch.stack(steps), tolerance_pu)
+        return self._result(now, steps, k, tolerance_pu)
 
-    def _result(self, steps: Tensor, tolerance_pu: float) -> FixedPoint:
-        missed = ~(steps <= tolerance_pu)  # NaN counts as missed
-        first = missed.to(torch.int64).cumprod(0).sum(0) + 1
-        failed = missed[-1]
-        if self.u.device.type != "cpu" or bool(failed.any()):
-            self.u.masked_fill_(failed[:, None], torch.nan)
-            self.j.masked_fill_(failed[:, None], torch.nan)
-        return FixedPoint(self.u, self.j, ~failed, first.clamp_(max=steps.shape[0]), steps[-1])
+    def run_accelerated(
+        self, start: Tensor, tolerance_pu: float, max_iterations: int, first_look: int
+    ) -> FixedPoint:
+        """Iterates with Anderson's mixing of depth 1, for slow scenarios.
 
-    def currents(self) -> None:
+        At five times IEEE 123's load it takes 27 iterations in place of 75.
+        """
+        on_cpu = start.device.type == "cpu"
+        steps: list[Tensor] = []
+        ports = self.r.shape[1]
+        now = _Iterate(start, ports)
+        step_before = image_before = None
+        for k in range(1, max_iterations + 1):
+            self._currents(now)
+            image = torch.mm(self.j.flat, self.network.step)
+            step = image - now.flat
+            steps.append(step.abs().amax(1))
+            look = on_cpu or k % _CUDA_BLOCK == 0 or k == max_iterations
+            if look and not bool((steps[-1] > tolerance_pu).any()):
+                break
+            mixed = image
+            if step_before is not None and image_before is not None:
+                turn = step - step_before
+                square = (turn * turn).sum(1).clamp_min_(torch.finfo(turn.dtype).tiny)
+                share = ((step * turn).sum(1) / square).unsqueeze(1)
+                mixed = torch.addcmul(image, share, image - image_before, value=-1)
+            step_before, image_before = step, image
+            now = _Iterate(mixed, ports)
+        # The image, not the mixture, is what the currents give.
+        return self._result(_Iterate(image, ports), steps, k, tolerance_pu)
+
+    def _result(
+        self, now: _Iterate, steps: list[Tensor], count: int, tolerance_pu: float
+    ) -> FixedPoint:
+        residual = steps[-1]
+        if len(steps) > 1:
+            missed = ~(torch.stack(steps) <= tolerance_pu)  # NaN counts as missed
+            iterations = missed.to(torch.int64).cumprod(0).sum(0)
+            iterations.add_(1 + count - len(steps)).clamp_(max=count)
+        else:
+            iterations = torch.full_like(residual, count, dtype=torch.int64)
+        return FixedPoint(now.flat, self.j.flat, residual <= tolerance_pu, iterations, residual)
+
+    def _currents(self, u: _Iterate) -> None:
         """Writes the compensated currents at the voltages `u` into `j`."""
-        ports = self.network.num_padded_ports
-        re, im = self.u[:, :ports], self.u[:, ports:]
-        torch.mul(re, re, out=self.r)
-        self.r.addcmul_(im, im).rsqrt_()
-        gain_p, gain_q = self.network.law.gain(self.r, self.work)
-        torch.addcmul(self.minus_y0_re, self.p[0], gain_p[0], out=self.y_re)
-        torch.addcmul(self.minus_y0_im, self.minus_q[0], gain_q[0], out=self.y_im)
-        for slot in range(1, self.p.shape[0]):
-            self.y_re.addcmul_(self.p[slot], gain_p[slot])
-            self.y_im.addcmul_(self.minus_q[slot], gain_q[slot])
-        j_re, j_im = self.j[:, :ports], self.j[:, ports:]
-        torch.mul(self.y_re, re, out=j_re)
-        j_re.addcmul_(self.y_im, im, value=-1)
-        torch.mul(self.y_re, im, out=j_im)
-        j_im.addcmul_(self.y_im, re)
+        y, other, j = self.y, self.y_other, self.j
+        torch.mul(u.planes, u.planes, out=y.planes)
+        torch.add(y.re, y.im, out=self.r).rsqrt_()
+        self._admittance(*self.network.law.gain(self.r, self.work))
+        torch.add(y.planes, self.offset_gap, out=other.planes)
+        torch.mul(y.re, u.re, out=j.re).addcmul_(y.im, u.im, value=-1)
+        torch.mul(other.re, u.im, out=j.im).addcmul_(other.im, u.re)
 
-
-def by_slot(network: Network, power: Tensor) -> Tensor:
-    """Arranges terminal values by slot and port.
-
-    Args:
-        network: The network.
-        power: Values, `[batch, terminal]`.
-
-    Returns:
-        A new tensor `[slot, batch, port]`, 0 where there is no terminal.
-    """
-    slots, ports = network.slot_terminal.shape
-    out = power.new_zeros(slots, power.shape[0], ports)
-    if network.is_regular:
-        for slot, values in enumerate(power.split(network.num_ports, dim=1)):
-            out[slot, :, : network.num_ports] = values
-        return out
-    padded = torch.nn.functional.pad(power, (0, 1))
-    for slot in range(slots):
-        torch.index_select(padded, 1, network.slot_terminal[slot], out=out[slot])
-    return out
-
-
-def by_terminal(network: Network, values: Tensor) -> Tensor:
-    """Undoes `by_slot`.
-
-    Args:
-        network: The network.
-        values: `[slot, batch, port]`.
-
-    Returns:
-        `[batch, terminal]`.
-    """
-    if network.is_regular:
-        return torch.cat([part[:, : network.num_ports] for part in values], dim=1)
-    flat = values.transpose(0, 1).reshape(values.shape[1], -1)
-    return flat.index_select(1, network.terminal_place)
+    def _admittance(self, gain_p: Tensor, gain_q: Tensor) -> None:
+        """Writes `sum conj(s) g` less the compensation into `y`."""
+        y = self.y
+        if gain_p is gain_q:
+            gain = gain_p.unsqueeze(2)
+            torch.addcmul(self.offset, self.power[0], gain[0], out=y.planes)
+            for slot in range(1, len(gain)):
+                y.planes.addcmul_(self.power[slot], gain[slot])
+            return
+        y.planes.copy_(self.offset.expand_as(y.planes))
+        for slot in range(len(gain_p)):
+            y.re.addcmul_(self.power[slot, :, 0], gain_p[slot])
+            y.im.addcmul_(self.power[slot, :, 1], gain_q[slot])

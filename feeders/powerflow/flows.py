@@ -52,6 +52,25 @@ def to_complex(planar: Tensor) -> Tensor:
     return torch.complex(re, im)
 
 
+def port_current_a(network: Network, u: Tensor, j: Tensor) -> Tensor:
+    """Takes the compensation out of the port currents.
+
+    Args:
+        network: The network.
+        u: Port voltages, planar, `[batch, 2 port]`, p.u.
+        j: Compensated port currents, planar, `[batch, 2 port]`, p.u.
+
+    Returns:
+        Current drawn at each port, `[batch, port]`, complex, A.
+    """
+    u_re, u_im = u.chunk(2, dim=1)
+    j_re, j_im = j.chunk(2, dim=1)
+    (at_re, at_im), (gap_re, gap_im) = network.offset
+    re = j_re - at_re * u_re + at_im * u_im
+    im = j_im - (at_re + gap_re) * u_im - (at_im + gap_im) * u_re
+    return torch.complex(re, im)[:, : network.num_ports] * network.port_base_a
+
+
 def branch_loading(network: Network, current_a: Tensor) -> Tensor:
     """Takes the worst conductor of each branch.
 

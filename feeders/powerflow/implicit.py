@@ -1,7 +1,7 @@
 """The gradient of the power flow, by the implicit function theorem.
 
-At the solution `u = c - M j`, `j = i(u, s) - y0 u`. With `D` the derivative of
-`j` with respect to `u` (a real 2 x 2 block per port, for the law is not
+At the solution `u = c - M j` and `j = i(u, s) - Y0 u`. With `D` the derivative
+of `j` with respect to `u` (a real 2 x 2 block per port, for the law is not
 holomorphic) and `B` that with respect to `s`, the cotangents `g_u`, `g_j` of
 the two outputs give
 
@@ -20,10 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradmap.feeders.powerflow.fixed_point import by_slot, by_terminal, chunks, fixed_point
+from gradmap.feeders.powerflow.fixed_point import chunks, fixed_point
 from gradmap.feeders.powerflow.network import Network
+from gradmap.feeders.powerflow.slots import by_terminal, power_by_slot
 
 _FLOAT32_TOLERANCE = 1e-5  # relative; the step after it is below rounding
+_LIMIT = 24  # iterations; what is left then is solved directly
 _BLOCK = 4  # CUDA: iterations between two synchronisations
 
 
@@ -49,7 +51,7 @@ class ImplicitPowerFlow(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(solved.converged, solved.iterations, solved.residual)
         ctx.save_for_backward(p_kw, q_kvar, solved.u, solved.converged)
-        ctx.network, ctx.tolerance, ctx.limit = network, tolerance_pu, max_iterations
+        ctx.network, ctx.tolerance = network, tolerance_pu
         return solved.u, solved.j, solved.converged, solved.iterations, solved.residual
 
     @staticmethod
@@ -66,13 +68,16 @@ class ImplicitPowerFlow(torch.autograd.Function):
         tolerance = ctx.tolerance
         if network.real_dtype == torch.float32:
             tolerance = max(tolerance, _FLOAT32_TOLERANCE)
+        if not bool(converged.all()):
+            # NaN times zero is NaN: replace the operands, not the products.
+            failed = ~converged[:, None]
+            p_kw, q_kvar = p_kw.masked_fill(failed, 0.0), q_kvar.masked_fill(failed, 0.0)
+            u = torch.where(failed, network.start, u)
+            grad_u = None if grad_u is None else grad_u.masked_fill(failed, 0.0)
+            grad_j = None if grad_j is None else grad_j.masked_fill(failed, 0.0)
+        right = _right_side(network, grad_u, grad_j)
         grads = [
-            _Adjoint(network, p_kw[part], q_kvar[part], u[part], converged[part]).solve(
-                None if grad_u is None else grad_u[part],
-                None if grad_j is None else grad_j[part],
-                tolerance,
-                ctx.limit,
-            )
+            _Adjoint(network, p_kw[part], q_kvar[part], u[part]).solve(right[part], tolerance)
             for part in chunks(network, p_kw.shape[0])
         ]
         if len(grads) == 1:
@@ -81,83 +86,75 @@ class ImplicitPowerFlow(torch.autograd.Function):
         return grad_p, grad_q, *nothing
 
 
+def _right_side(network: Network, grad_u: Tensor | None, grad_j: Tensor | None) -> Tensor:
+    """Brings both cotangents to `j`. A scenario of zeros stays one to the end."""
+    if grad_u is None:
+        assert grad_j is not None
+        return grad_j
+    if grad_j is None:
+        return torch.mm(grad_u, network.adjoint)
+    return torch.addmm(grad_j, grad_u, network.adjoint)
+
+
 class _Adjoint:
     """The linearised law of one chunk, and the adjoint solve on it."""
 
-    def __init__(
-        self, network: Network, p_kw: Tensor, q_kvar: Tensor, u: Tensor, converged: Tensor
-    ) -> None:
+    def __init__(self, network: Network, p_kw: Tensor, q_kvar: Tensor, u: Tensor) -> None:
         self.network = network
-        self.failed = ~converged
-        ports = network.num_padded_ports
-        if u.device.type != "cpu" or bool(self.failed.any()):
-            # NaN times zero is NaN: replace the voltages, not the products.
-            u = torch.where(self.failed[:, None], network.start, u)
-            self.any_failed = True
-        else:
-            self.any_failed = False
-        self.re, self.im = u[:, :ports], u[:, ports:]
+        self.re, self.im = u.view(len(u), 2, -1).unbind(1)
         r = torch.addcmul(self.re * self.re, self.im, self.im).rsqrt_()
         self.gain_p, self.gain_q, slope_p, slope_q = network.law.gain_and_slope(r)
-        p, q = by_slot(network, p_kw), by_slot(network, q_kvar)
-        if self.any_failed:
-            mask = self.failed[:, None]
-            p, q = p.masked_fill_(mask, 0.0), q.masked_fill_(mask, 0.0)
-        # y = sum conj(s) g - y0; its slope along the voltage, times u, is k.
-        y_re = (p * self.gain_p).sum(0) - network.compensation[0]
-        y_im = -(q * self.gain_q).sum(0) - network.compensation[1]
+        p, minus_q = power_by_slot(network, p_kw, q_kvar).unbind(2)
         cube = r * r * r
-        h_re, h_im = (p * slope_p).sum(0) * cube, -(q * slope_q).sum(0) * cube
-        k_re = h_re * self.re - h_im * self.im
-        k_im = h_re * self.im + h_im * self.re
+        y_re, h_re = (p * self.gain_p).sum(0), (p * slope_p).sum(0).mul_(cube)
+        y_im, h_im = (minus_q * self.gain_q).sum(0), (minus_q * slope_q).sum(0).mul_(cube)
+        # y = sum conj(s) g, and k is how it moves the current with the magnitude.
+        k_re = torch.addcmul(h_re * self.re, h_im, self.im, value=-1)
+        k_im = torch.addcmul(h_re * self.im, h_im, self.re)
+        (at_re_re, at_re_im), (gap_re, gap_im) = network.offset
+        y_re += at_re_re
+        y_im += at_re_im
         self.d_re_re = torch.addcmul(y_re, k_re, self.re, value=-1)
         self.d_re_im = torch.addcmul(y_im, k_re, self.im).neg_()
-        self.d_im_re = torch.addcmul(y_im, k_im, self.re, value=-1)
-        self.d_im_im = torch.addcmul(y_re, k_im, self.im, value=-1)
+        self.d_im_re = torch.addcmul(y_im.add_(gap_im), k_im, self.re, value=-1)
+        self.d_im_im = torch.addcmul(y_re.add_(gap_re), k_im, self.im, value=-1)
 
-    def solve(
-        self, grad_u: Tensor | None, grad_j: Tensor | None, tolerance: float, limit: int
-    ) -> tuple[Tensor, Tensor]:
+    def solve(self, right: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
         """Returns the gradients of P and Q, `[batch, terminal]`."""
-        w = self._fixed_point(self._right_side(grad_u, grad_j), tolerance, limit)
-        ports = self.network.num_padded_ports
-        w_re, w_im = w[:, :ports], w[:, ports:]
+        w_re, w_im = self._fixed_point(right, tolerance).view(len(right), 2, -1).unbind(1)
         along = torch.addcmul(w_re * self.re, w_im, self.im)
         across = torch.addcmul(w_re * self.im, w_im, self.re, value=-1)
-        grad_p, grad_q = along * self.gain_p, across * self.gain_q
-        if self.any_failed:
-            mask = self.failed[:, None]
-            grad_p, grad_q = grad_p.masked_fill_(mask, 0.0), grad_q.masked_fill_(mask, 0.0)
-        return by_terminal(self.network, grad_p), by_terminal(self.network, grad_q)
+        grad_p = by_terminal(self.network, along * self.gain_p)
+        return grad_p, by_terminal(self.network, across * self.gain_q)
 
-    def _right_side(self, grad_u: Tensor | None, grad_j: Tensor | None) -> Tensor:
-        if self.any_failed:
-            mask = self.failed[:, None]
-            grad_u = None if grad_u is None else grad_u.masked_fill(mask, 0.0)
-            grad_j = None if grad_j is None else grad_j.masked_fill(mask, 0.0)
-        if grad_u is None:
-            assert grad_j is not None
-            return grad_j
-        through = torch.mm(grad_u, self.network.adjoint)
-        return through if grad_j is None else through.add_(grad_j)
-
-    def _fixed_point(self, right: Tensor, tolerance: float, limit: int) -> Tensor:
-        """Iterates `w = right + step^T D^T w`; the map `step` carries the minus."""
-        ports = self.network.num_padded_ports
-        w, spare = right, torch.empty_like(right)
-        pulled, change = torch.empty_like(right), torch.empty_like(right)
-        block = 1 if right.device.type == "cpu" else _BLOCK
-        scale = right.abs().amax(1).mul_(tolerance).clamp_min_(torch.finfo(right.dtype).tiny)
-        for k in range(1, limit + 1):
-            w_re, w_im = w[:, :ports], w[:, ports:]
-            pulled_re, pulled_im = pulled[:, :ports], pulled[:, ports:]
+    def _fixed_point(self, right: Tensor, tolerance: float) -> Tensor:
+        """Iterates `w = right + adjoint D^T w`; the map carries the minus."""
+        on_cpu = right.device.type == "cpu"
+        buffer = right.new_empty(4, *right.shape)
+        pulled, change, iterates = buffer[0], buffer[1], buffer[2:]
+        pulled_re, pulled_im = pulled.view(len(right), 2, -1).unbind(1)
+        limit = right.abs().amax(1).mul_(tolerance)
+        w = right
+        for k in range(1, _LIMIT + 1):
+            w_re, w_im = w.view(len(right), 2, -1).unbind(1)
             torch.mul(self.d_re_re, w_re, out=pulled_re).addcmul_(self.d_im_re, w_im)
             torch.mul(self.d_re_im, w_re, out=pulled_im).addcmul_(self.d_im_im, w_im)
-            following = torch.addmm(right, pulled, self.network.adjoint, out=spare)
-            spare = w if k > 1 else torch.empty_like(w)
-            torch.sub(following, w, out=change)
-            w = following
-            look = k % block == 0 or k == limit
-            if look and not bool((change.abs_().amax(1) > scale).any()):
-                break
+            before, w = w, iterates[k % 2]
+            torch.addmm(right, pulled, self.network.adjoint, out=w)
+            if k < 3 or not (on_cpu or k % _BLOCK == 0):
+                continue
+            missed = torch.sub(w, before, out=change).abs_().amax(1) > limit
+            if not bool(missed.any()):
+                return w
+        slow = missed.nonzero().flatten()
+        w[slow] = self._direct(right[slow], slow)
         return w
+
+    def _direct(self, right: Tensor, rows: Tensor) -> Tensor:
+        """Solves some scenarios by elimination, exact whatever the load."""
+        blocks = (self.d_re_re, self.d_re_im, self.d_im_re, self.d_im_im)
+        re_re, re_im, im_re, im_im = (torch.diag_embed(block[rows]) for block in blocks)
+        derivative = torch.cat([torch.cat([re_re, re_im], 2), torch.cat([im_re, im_im], 2)], 1)
+        # Row vectors: w (1 - D adjoint) = right.
+        system = torch.eye(right.shape[1]).to(right) - derivative @ self.network.adjoint
+        return torch.linalg.solve(system, right.unsqueeze(1), left=False).squeeze(1)

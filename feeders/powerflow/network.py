@@ -2,14 +2,15 @@
 
 A *port* is a pair of nodes across which at least one terminal sits. With the
 port voltages `u` and currents `i` in per unit, the linear part of the feeder
-says `u = u_open - K i`. Each port carries half the nominal admittance `y0` of
-its loads inside the matrix, so that the loop runs on what is left over,
+says `u = u_open - K i`. Part of what the nominal load does, `Y0 u`, a real
+2 x 2 block at each port, is kept inside the matrix, so that the loop runs on
+what is left over,
 
-    j = i(u, s) - y0 u,      u = c - M j,      M = (1 + K y0)^-1 K,
+    j = i(u, s) - Y0 u,      u = c - M j,      M = (1 + K Y0)^-1 K,
 
 and every other voltage and current of the feeder is an affine map of `j`.
-The last port is a reference whose voltage is 1 and whose current is 1j: it carries the
-constant terms, so that an affine map is one matrix product.
+The last port is a reference whose voltage is 1 and whose current is 1j: it
+carries the constant terms, so that an affine map is one matrix product.
 
 Per unit: voltage of the port's base (the rated voltage of its first
 terminal), 1 kVA.
@@ -44,8 +45,10 @@ class Network:
         is_regular: Whether the terminals, in order, fill one slot after the
             other in port order: then values are copied, not gathered.
         law: Load laws by slot and port.
-        compensation: `y0`, real and imaginary part, `[2, port]`; -1j at the
-            reference port, whose current is 1j by that.
+        offset: What `-Y0` adds to the loads' admittance `y`, planar, where the
+            real part of the voltage multiplies it to the real part of `j`,
+            then the gap to what it adds where the imaginary part does,
+            `[2, 2, port]`; 1j at the reference port.
         step: From `j` to port voltages, `[2 port, 2 port]`, planar, p.u.
         adjoint: `step` transposed, 0 towards the reference port.
         node: From `j` to node voltages, `[2 port, 2 node]`, planar, per unit
@@ -74,7 +77,7 @@ class Network:
     has_devices: bool
     is_regular: bool
     law: LoadLaw
-    compensation: Tensor
+    offset: Tensor
     step: Tensor
     adjoint: Tensor
     node: Tensor

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradmap.feeders.errors import raise_faults
 from gradmap.feeders.powerflow import flows
+from gradmap.feeders.powerflow.fixed_point import fixed_point
 from gradmap.feeders.powerflow.implicit import ImplicitPowerFlow
 from gradmap.feeders.powerflow.network import Network
 
@@ -104,10 +105,7 @@ class PowerFlow:
     @functools.cached_property
     def port_current_a(self) -> Tensor:
         """Current drawn at each port, `[..., port]`, complex, A."""
-        network = self.network
-        y0 = torch.complex(network.compensation[0], network.compensation[1])
-        current = flows.to_complex(self.j) + y0 * flows.to_complex(self.u)
-        return self._shaped(current[:, : network.num_ports] * network.port_base_a)
+        return self._shaped(flows.port_current_a(self.network, self.u, self.j))
 
     @functools.cached_property
     def branch_current_a(self) -> Tensor:
@@ -185,13 +183,18 @@ def solve_power_flow(
     tolerance = _TOLERANCE_PU[network.dtype] if tolerance_pu is None else tolerance_pu
     _check(network, p_kw, q_kvar, tolerance, max_iterations, guess)
     lead = p_kw.shape[:-1]
-    flat = (x.to(network.real_dtype).reshape(-1, network.num_terminals) for x in (p_kw, q_kvar))
+    p, q = (x.to(network.real_dtype).reshape(-1, network.num_terminals) for x in (p_kw, q_kvar))
     start = None
     if guess is not None:
         start = torch.where(guess.converged.reshape(-1, 1), guess.u.detach(), network.start)
-    u, j, converged, iterations, residual = ImplicitPowerFlow.apply(
-        *flat, network, start, tolerance, max_iterations
-    )
+    if torch.is_grad_enabled() and (p.requires_grad or q.requires_grad):
+        u, j, converged, iterations, residual = ImplicitPowerFlow.apply(
+            p, q, network, start, tolerance, max_iterations
+        )
+    else:
+        solved = fixed_point(network, p, q, start, tolerance, max_iterations)
+        u, j, converged = solved.u, solved.j, solved.converged
+        iterations, residual = solved.iterations, solved.residual
     return PowerFlow(
         network=network,
         converged=converged.reshape(lead),
