@@ -13,9 +13,9 @@ from gradmap.algorithms.config import LearnerConfig
 from gradmap.algorithms.multipliers import Multipliers
 from gradmap.algorithms.networks import Actors
 from gradmap.algorithms.rollout import Rollout
-from gradmap.algorithms.trainer import Counters
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
+from gradmap.envs.counters import Counters
 from gradmap.envs.outcome import Outcome
 from gradmap.envs.policy import Policy
 

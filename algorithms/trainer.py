@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Protocol
 
 from torch import Tensor
 
+from gradmap.envs.counters import Counters
 from gradmap.envs.policy import Policy
-
-
-@dataclasses.dataclass
-class Counters:
-    """How much a method has used.
-
-    Attributes:
-        iterations: Outer iterations.
-        env_gradients: Environment gradients, each over one batch of days.
-        env_steps: Steps of single scenarios, all agents together.
-        power_flow_solves: Power-flow solutions of single scenarios; the
-            adjoint solve of a backward pass counts as one more.
-    """
-
-    iterations: int = 0
-    env_gradients: int = 0
-    env_steps: int = 0
-    power_flow_solves: int = 0
 
 
 class Trainer(Protocol):

@@ -16,9 +16,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gradmap.algorithms.trainer import Counters
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
+from gradmap.envs.counters import Counters
 from gradmap.envs.policy import Policy
 from gradmap.feeders.errors import GradmapError
 
@@ -177,7 +177,5 @@ class PerfectForesight:
                 value.copy_(state[f"prices.{name}"])
         moments = {k[5:]: v for k, v in state.items() if k.startswith("adam.")}
         if moments:
-            self.optimiser.load_state_dict(
-                {**self.optimiser.state_dict(), "state": {0: moments}}
-            )
+            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": {0: moments}})
         self.counters = Counters(*state["counters"].tolist())

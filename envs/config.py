@@ -8,6 +8,22 @@ from typing import ClassVar
 from gradmap.envs.scenarios.config import ScenarioConfig
 from gradmap.feeders.errors import raise_faults
 
+DAY_TAPS = {
+    "creg1a": 1,
+    "creg2a": 0,
+    "creg3a": 0,
+    "creg3c": 0,
+    "creg4a": 4,
+    "creg4b": 1,
+    "creg4c": 2,
+}
+"""Regulator taps of the published task.
+
+Those that OpenDSS finds at the rated load (6, 0, 2, 0, 10, 4, 6) push the far
+end above 1.05 p.u. on any ordinary day; these are the same pattern at about a
+third of the boost, with which base load alone stays inside the limits.
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class AgentMix:
@@ -68,16 +84,16 @@ class TaskConfig:
 
     name: str = "ieee123-mixed-v1"
     feeder: str = "ieee123"
-    taps: dict[str, int] | None = None
+    taps: dict[str, int] | None = dataclasses.field(default_factory=lambda: dict(DAY_TAPS))
     num_agents: int = 1000
     mix: AgentMix = AgentMix()
     seed: int = 0
-    battery_kw: float = 5.0
-    heat_pump_kw: float = 3.0
-    generator_kw: float = 4.0
+    battery_kw: float = 12.0
+    heat_pump_kw: float = 5.0
+    generator_kw: float = 8.0
     vmin_pu: float = 0.95
     vmax_pu: float = 1.05
-    scenarios: ScenarioConfig = ScenarioConfig()
+    scenarios: ScenarioConfig = ScenarioConfig(base_load_scale=1.25, pv_penetration=0.5)
 
     def __post_init__(self) -> None:
         faults = []

@@ -92,12 +92,14 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
             seed: Seeds the choice of days from here on.
             options: `split` (`train` by default) to draw a day from, or `day`,
                 an ISO date or an index of the scenario set, to take that one.
+                PettingZoo lets wrappers pass options of their own: others are
+                not looked at.
 
         Returns:
             Observations and infos by agent; each info names the day's `date`.
 
         Raises:
-            GradmapError: If an option or the day is unknown.
+            GradmapError: If the split or the day is unknown.
         """
         if seed is not None:
             self._rng = np.random.default_rng(seed)
@@ -111,8 +113,6 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
     def _choose_day(self, options: dict[str, Any]) -> int:
         day, split = options.pop("day", None), options.pop("split", "train")
         scenarios = self.core.scenarios
-        if options:
-            raise GradmapError(f"unknown options {sorted(options)}; expected 'split' or 'day'")
         if split not in SPLITS:
             raise GradmapError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
         if day is None:
@@ -123,7 +123,9 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
                 raise GradmapError(f"no day {day!r}; expected an ISO date from {first} to {last}")
             return scenarios.date.index(day)
         if not 0 <= int(day) < scenarios.num_days:
-            raise GradmapError(f"no day {day}; expected an index from 0 to {scenarios.num_days - 1}")
+            raise GradmapError(
+                f"no day {day}; expected an index from 0 to {scenarios.num_days - 1}"
+            )
         return int(day)
 
     def step(

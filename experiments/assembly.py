@@ -13,10 +13,11 @@ from torch import Tensor
 
 import gradmap
 from gradmap.algorithms.checkpoint import load_checkpoint, save_checkpoint
-from gradmap.algorithms.trainer import Counters, Trainer
+from gradmap.algorithms.trainer import Trainer
 from gradmap.envs.catalog import make, task_config
 from gradmap.envs.config import TaskConfig
 from gradmap.envs.core import Core
+from gradmap.envs.counters import Counters
 from gradmap.envs.policy import Policy
 from gradmap.experiments.config import RunConfig
 from gradmap.experiments.registry import MethodSpec, method_spec

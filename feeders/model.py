@@ -38,7 +38,7 @@ def _freeze(value: Any) -> None:
     """Makes the memory behind an array or sparse matrix read-only."""
     if isinstance(value, np.ndarray):
         value.setflags(write=False)
-    elif sp.issparse(value):
+    elif isinstance(value, (sp.csr_matrix, sp.csc_matrix)):
         for part in (value.data, value.indices, value.indptr):
             part.setflags(write=False)
 
@@ -106,7 +106,8 @@ class Branches(_Frozen):
 
     Attributes:
         name: Element names, `line.l1`, `transformer.reg1a`. `[branch]`
-        kind: `line`, `switch` or `transformer`. `[branch]`
+        kind: `line`, `switch`, `transformer`, or a series `reactor` or
+            `capacitor`. `[branch]`
         bus_from: Bus of the first terminal. `[branch]`
         bus_to: Bus of the second terminal. `[branch]`
         rating_a: Normal current rating of each phase conductor at the first
