@@ -20,7 +20,7 @@ from gradmap.feeders.powerflow.slots import power_by_slot
 if TYPE_CHECKING:
     from gradmap.feeders.powerflow.network import Network
 
-_CPU_CHUNK_BYTES = 2**16  # of one [chunk, port] buffer
+_CPU_CHUNK_BYTES = 3 * 2**16  # of one [chunk, port] buffer
 _CUDA_CHUNK = 2**16
 _CUDA_BLOCK = 4  # iterations between two looks at the result, each a synchronisation
 _FIRST_SWEEP = 10  # iterations before acceleration; ordinary load needs 4 to 6

@@ -14,21 +14,65 @@ from torch import Tensor
 
 from gradmap.feeders.powerflow.network import Network
 
+_CHUNK = 256  # CPU rows at a time, so that their image stays in the cache
+
+
+class _AffineMagnitude(torch.autograd.Function):
+    """Magnitudes of `rows @ matrix`; their derivative at 0 is 0, not NaN."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, matrix: Tensor) -> Tensor:
+        if ctx.needs_input_grad[0]:
+            planar = torch.mm(rows, matrix)
+            magnitudes = _root_of_squares(*planar.chunk(2, dim=1))
+            ctx.save_for_backward(planar, magnitudes, matrix)
+            return magnitudes
+        parts = rows.split(_CHUNK) if rows.device.type == "cpu" else (rows,)
+        pieces = [_root_of_squares(*torch.mm(part, matrix).chunk(2, dim=1)) for part in parts]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        planar, magnitudes, matrix = ctx.saved_tensors
+        scaled = grad / magnitudes.clamp_min(torch.finfo(magnitudes.dtype).tiny)
+        shaped = planar.view(len(planar), 2, -1)
+        pulled = (shaped * scaled.unsqueeze(1)).view_as(planar)
+        return torch.mm(pulled, matrix.T), None
+
+
+def _root_of_squares(re: Tensor, im: Tensor) -> Tensor:
+    return torch.mul(re, re).addcmul_(im, im).sqrt_()
+
+
+def affine_magnitude(rows: Tensor, matrix: Tensor) -> Tensor:
+    """Takes magnitudes of a planar linear image; the gradient at 0 is 0.
+
+    Args:
+        rows: `[batch, in]`.
+        matrix: To planar values, `[in, 2 n]`.
+
+    Returns:
+        Magnitudes, `[batch, n]`.
+    """
+    result: Tensor = _AffineMagnitude.apply(rows, matrix)
+    return result
+
 
 class _Magnitude(torch.autograd.Function):
     """`sqrt(re^2 + im^2)` with derivative 0 at 0, where autograd gives NaN."""
 
     @staticmethod
     def forward(ctx: Any, re: Tensor, im: Tensor) -> Tensor:
-        magnitude = torch.addcmul(re * re, im, im).sqrt_()
-        ctx.save_for_backward(re, im, magnitude)
-        return magnitude
+        magnitudes = _root_of_squares(re, im)
+        ctx.save_for_backward(re, im, magnitudes)
+        return magnitudes
 
     @staticmethod
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        re, im, magnitude = ctx.saved_tensors
-        scaled = grad / magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny)
+        re, im, magnitudes = ctx.saved_tensors
+        scaled = grad / magnitudes.clamp_min(torch.finfo(magnitudes.dtype).tiny)
         return scaled * re, scaled * im
 
 
@@ -41,8 +85,7 @@ def magnitude(planar: Tensor) -> Tensor:
     Returns:
         Magnitudes, `[..., n]`.
     """
-    re, im = planar.chunk(2, dim=-1)
-    result: Tensor = _Magnitude.apply(re, im)
+    result: Tensor = _Magnitude.apply(*planar.chunk(2, dim=-1))
     return result
 
 

@@ -69,11 +69,12 @@ class LawTable:
             for name, model in zip(self.name, self.model.tolist(), strict=True)
             if model not in known
         ]
-        good = (0 < self.vlow_pu) & (self.vlow_pu < self.vmin_pu)
+        good = (self.vlow_pu > 0) & (self.vlow_pu < self.vmin_pu)
         good &= (self.vmin_pu <= 1) & (self.vmin_pu < self.vmax_pu)
         faults += [
             f"terminal {self.name[k]} has vlow, vmin, vmax of {self.vlow_pu[k]:g}, "
-            f"{self.vmin_pu[k]:g}, {self.vmax_pu[k]:g}, expected 0 < vlow < vmin <= 1 and vmin < vmax"
+            f"{self.vmin_pu[k]:g}, {self.vmax_pu[k]:g}, expected 0 < vlow < vmin <= 1 and "
+            "vmin < vmax"
             for k in np.flatnonzero(~good)
         ]
         raise_faults("load laws", faults)

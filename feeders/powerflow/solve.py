@@ -76,10 +76,6 @@ class PowerFlow:
         return torch.mm(self.j, self.network.node)
 
     @functools.cached_property
-    def _conductor(self) -> Tensor:
-        return torch.mm(self.j, self.network.conductor)
-
-    @functools.cached_property
     def v_pu(self) -> Tensor:
         """Node voltages, `[..., node]`, complex, per unit of the node's base."""
         return self._shaped(flows.to_complex(self._node))
@@ -87,12 +83,11 @@ class PowerFlow:
     @functools.cached_property
     def v_magnitude_pu(self) -> Tensor:
         """Node voltage magnitudes, `[..., node]`, per unit of the node's base."""
-        return self._shaped(flows.magnitude(self._node))
+        return self._shaped(flows.affine_magnitude(self.j, self.network.node))
 
     @functools.cached_property
     def v_terminal_pu(self) -> Tensor:
-        """Voltage across each terminal, `[..., terminal]`, complex, per unit
-        of the terminal's own rated voltage."""
+        """Terminal voltages, `[..., terminal]`, complex, per unit of each one's rated voltage."""
         port = flows.to_complex(self.u).index_select(1, self.network.terminal_port)
         return self._shaped(port * self.network.terminal_ratio)
 
@@ -109,14 +104,13 @@ class PowerFlow:
 
     @functools.cached_property
     def branch_current_a(self) -> Tensor:
-        """Current into each branch at its first terminal, `[..., conductor]`,
-        complex, A."""
-        return self._shaped(flows.to_complex(self._conductor))
+        """Current into each branch's first terminal, `[..., conductor]`, complex, A."""
+        return self._shaped(flows.to_complex(torch.mm(self.j, self.network.conductor)))
 
     @functools.cached_property
     def branch_loading(self) -> Tensor:
         """Largest conductor current over rating, `[..., branch]`."""
-        current_a = flows.magnitude(self._conductor)
+        current_a = flows.affine_magnitude(self.j, self.network.conductor)
         return self._shaped(flows.branch_loading(self.network, current_a))
 
     @functools.cached_property
@@ -140,8 +134,10 @@ class PowerFlow:
 
     @functools.cached_property
     def unbalance_pct(self) -> Tensor:
-        """Negative- over positive-sequence voltage, percent,
-        `[..., three-phase bus]` in the order of `network.three_phase_node`."""
+        """Negative- over positive-sequence voltage, percent, `[..., three-phase bus]`.
+
+        The buses are in the order of `network.three_phase_node`.
+        """
         return self._shaped(flows.unbalance_pct(self.network, self._node))
 
 
