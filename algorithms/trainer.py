@@ -16,8 +16,10 @@ class Trainer(Protocol):
     counters: Counters
     """What has been used so far."""
 
-    multipliers: dict[str, Tensor] | None
-    """Prices by name, `[time, ...]`, for methods that have them."""
+    @property
+    def multipliers(self) -> dict[str, Tensor] | None:
+        """Prices by name, `[time, ...]`, for methods that have them."""
+        ...
 
     def iterate(self, progress: float) -> dict[str, float]:
         """Makes one outer iteration.

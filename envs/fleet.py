@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -73,7 +74,7 @@ def build_agents(config: TaskConfig, feeder: Feeder) -> Agents:
     generator = torch.Generator().manual_seed(config.seed)
     counts = config.mix.counts(config.num_agents)
     scale = config.unit_scale
-    makers = {
+    makers: dict[str, Callable[[int], Fleet]] = {
         "battery": lambda n: make_batteries(n, scale * config.battery_kw, generator),
         "heat_pump": lambda n: make_heat_pumps(n, scale * config.heat_pump_kw, scale, generator),
         "generator": lambda n: make_generators(n, scale * config.generator_kw, generator),

@@ -50,17 +50,21 @@ def draw_feeder(
             if np.isnan(worst[i]) or abs(value - middle) > abs(worst[i] - middle):
                 worst[i] = value
     outside = np.abs(worst - middle) > half
+    x, y = feeder.bus_xy.T
+    # Buses without a voltage keep this white; matplotlib warns of NaN as a colour.
+    axes.scatter(x, y, s=26, c="white", edgecolors="0.4", linewidths=0.4, zorder=2)
+    known = np.isfinite(worst)
     points = axes.scatter(
-        *feeder.bus_xy.T,
-        c=worst,
+        x[known],
+        y[known],
+        c=worst[known],
         cmap="RdYlBu",
         vmin=middle - 1.4 * half,
         vmax=middle + 1.4 * half,
-        s=np.where(outside, 60, 26),
-        edgecolors=np.where(outside, "black", "0.4"),
-        linewidths=np.where(outside, 1.4, 0.4),
-        plotnonfinite=True,
-        zorder=2,
+        s=np.where(outside, 60, 26)[known],
+        edgecolors=["black" if out else "0.4" for out in outside[known]],
+        linewidths=[1.4 if out else 0.4 for out in outside[known]],
+        zorder=3,
     )
     bar = figure.colorbar(points, ax=axes, shrink=0.8)
     bar.set_label("voltage of the bus's worst phase, p.u.")

@@ -64,11 +64,15 @@ class DeviceStep:
 class Fleet(Protocol):
     """All devices of one type."""
 
-    kind: str
-    """Name of the device type, `battery` or the like."""
+    @property
+    def kind(self) -> str:
+        """Name of the device type, `battery` or the like."""
+        ...
 
-    num_devices: int
-    """Number of devices."""
+    @property
+    def num_devices(self) -> int:
+        """Number of devices."""
+        ...
 
     def initial_state(self, draws: Tensor, temp_mean_degc: Tensor) -> Tensor:
         """State at midnight.
