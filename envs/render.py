@@ -50,13 +50,18 @@ def draw_feeder(
             if np.isnan(worst[i]) or abs(value - middle) > abs(worst[i] - middle):
                 worst[i] = value
     outside = np.abs(worst - middle) > half
-    x, y = feeder.bus_xy.T
-    # Buses without a voltage keep this white; matplotlib warns of NaN as a colour.
-    axes.scatter(x, y, s=26, c="white", edgecolors="0.4", linewidths=0.4, zorder=2)
-    known = np.isfinite(worst)
+    # Matplotlib warns of NaN: only what has a place is drawn, only what has a
+    # voltage gets a colour.
+    xy = feeder.bus_xy
+    placed = np.isfinite(xy).all(-1)
+    known = placed & np.isfinite(worst)
+    bare = placed & ~known
+    axes.scatter(
+        xy[bare, 0], xy[bare, 1], s=26, c="white", edgecolors="0.4", linewidths=0.4, zorder=2
+    )
     points = axes.scatter(
-        x[known],
-        y[known],
+        xy[known, 0],
+        xy[known, 1],
         c=worst[known],
         cmap="RdYlBu",
         vmin=middle - 1.4 * half,
@@ -70,7 +75,8 @@ def draw_feeder(
     bar.set_label("voltage of the bus's worst phase, p.u.")
     for limit in limits:
         bar.ax.axhline(limit, color="black", linewidth=1.2)
-    axes.set_title(f"{feeder.name}  {title}   {int(outside.sum())} buses outside the limits")
+    found = "not solved yet" if v_pu is None else f"{outside.sum()} buses outside the limits"
+    axes.set_title(f"{feeder.name}  {title}   {found}")
     axes.set_aspect("equal")
     axes.set_axis_off()
     canvas.draw()
