@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gradmap.experiments.compare_table import SOLVABLE_PCT
 from gradmap.experiments.plot_style import COLOURS, LIMIT, MARKERS, save, styled, title
 
 FLOOR_PCT = 1e-3
@@ -87,9 +88,13 @@ def _show_most(axis: Axes, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
 
 def _violation_axis(axis: Axes) -> None:
     axis.set_yscale("log")
-    axis.set_ylim(bottom=FLOOR_PCT * 0.7)
+    axis.set_ylim(FLOOR_PCT * 0.7, max(1.0, 1.8 * axis.dataLim.y1))
     axis.set_ylabel("violations, %")
     axis.yaxis.set_major_formatter(lambda y, _: "0" if y <= FLOOR_PCT * 1.01 else f"{y:g}")
     for side in axis.figure.axes:
         if side.get_yscale() == "log":
-            side.axhline(0.05, color=LIMIT, linewidth=1, linestyle=":")
+            side.axhline(SOLVABLE_PCT, color=LIMIT, linewidth=1, linestyle=":")
+    axis.annotate(
+        f"{SOLVABLE_PCT:g} %", (0.995, SOLVABLE_PCT), xycoords=("axes fraction", "data"),
+        xytext=(0, 3), textcoords="offset points", ha="right", color=LIMIT, fontsize=8,
+    )  # fmt: skip

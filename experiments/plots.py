@@ -40,13 +40,13 @@ def draw_all(report: Report, jobs: Sequence[Job], out: pathlib.Path) -> list[pat
     if any(row["status"] == "done" for row in report.rows):
         files.append(tradeoff(report.rows, out / "cost_and_violation.png"))
     task = report.config.task
+    feeder = load_feeder(task.feeder, task.taps)
     shown: dict[str, pathlib.Path] = {
         name: voltages[name] for name in ("selfish", "gradmap") if name in voltages
     }
     if shown:
         limits = (task.vmin_pu, task.vmax_pu)
-        files.append(voltage_envelopes(shown, limits, out / "voltages.png"))
+        files.append(voltage_envelopes(shown, feeder, limits, out / "voltages.png"))
     if "gradmap" in voltages:
-        feeder = load_feeder(task.feeder, task.taps)
         files.append(multiplier_map(voltages["gradmap"], feeder, out / "multipliers.png"))
     return files
