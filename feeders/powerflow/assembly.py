@@ -24,6 +24,7 @@ from gradmap.feeders.powerflow.fixed_point import fixed_point
 from gradmap.feeders.powerflow.loads import LoadLaw
 from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.ports import Ports, find_ports
+from gradmap.feeders.powerflow.slots import SlotPower
 
 _LINEAR_SHARE = 0.5
 _CONJUGATE_SHARE = 1.0
@@ -251,14 +252,12 @@ def _conjugate_slope(network: Network, nominal: Tensor) -> ComplexArray:
     15; this 5, 30, 14.
     """
     re, im = nominal.view(2, -1)
-    r = torch.addcmul(re * re, im, im).rsqrt()[None]
-    _, _, slope_p, slope_q = network.law.gain_and_slope(r)
-    padded = torch.nn.functional.pad(
-        torch.stack([network.p_nominal_kw, network.q_nominal_kvar]), (0, 1)
-    )
-    p, q = padded[:, network.slot_terminal].unsqueeze(2)
-    slope = torch.complex((p * slope_p).sum((0, 1)), -(q * slope_q).sum((0, 1)))
-    # d|u| = Re(conj(u) du) / |u|, half of which is u conj(du).
-    result = -0.5 * slope * torch.complex(re, im).square() * r[0] ** 3
+    r = torch.addcmul(re * re, im, im).rsqrt()
+    _, slope = network.law.gain_and_slope(r[None, None])
+    slot_power = SlotPower(network, batch=1)
+    slot_power.load(network.p_nominal_kw[None], network.q_nominal_kvar[None])
+    total_re, total_im = (slot_power.power * slope).sum((0, 1))
+    # d|u| = Re(conj(u) du) / |u|, half of which goes with conj(du).
+    result = -0.5 * torch.complex(total_re, total_im) * torch.complex(re, im).square() * r**3
     values: ComplexArray = result[: network.num_ports].numpy()
     return values

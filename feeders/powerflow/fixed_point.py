@@ -10,12 +10,13 @@ not hold the others up.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gradmap.feeders.powerflow.slots import power_by_slot
+from gradmap.feeders.powerflow.slots import SlotPower
 
 if TYPE_CHECKING:
     from gradmap.feeders.powerflow.network import Network
@@ -36,8 +37,8 @@ class FixedPoint:
         j: Port currents without their compensation, `[batch, 2 port]`, p.u.;
             NaN where not converged. `u` is the linear image of `j`.
         converged: Whether the last step met the tolerance. `[batch]`
-        iterations: Iterations until the tolerance was first met, or all that
-            were made. `[batch]`
+        iterations: Iterations until the tolerance was met, or all that were
+            made. `[batch]`
         residual: Largest real or imaginary part by which the last iterate
             missed the fixed-point equation, p.u. `[batch]`
     """
@@ -89,20 +90,17 @@ def fixed_point(
     Returns:
         Voltages, currents and the state of each scenario.
     """
-    batch = p_kw.shape[0]
-    first_look = _COLD_LOOK if guess is None else 1
-    start = network.start.expand(batch, -1) if guess is None else guess
+    start = network.start.expand(len(p_kw), -1) if guess is None else guess
     first = min(_FIRST_SWEEP, max_iterations)
-    result = _sweep(network, p_kw, q_kvar, start, tolerance_pu, first, first_look)
-    if bool(result.converged.all()):
+    first_look = min(_COLD_LOOK, first) if guess is None else 1
+    result, is_done = _sweep(network, p_kw, q_kvar, start, tolerance_pu, first, first_look)
+    if is_done:
         return result
-    more = max_iterations - first
     # What is not finite by now has no finite power, or no way back.
     left = (~result.converged & result.residual.isfinite()).nonzero().flatten()
-    if more and left.numel():
-        again = _sweep(
-            network, p_kw[left], q_kvar[left], result.u[left], tolerance_pu, more, 1, True
-        )
+    if max_iterations > first and left.numel():
+        rest = (p_kw[left], q_kvar[left], result.u[left])
+        again, _ = _sweep(network, *rest, tolerance_pu, max_iterations - first, 0)
         again.iterations.add_(first)
         for name in _FIELDS:
             getattr(result, name)[left] = getattr(again, name)
@@ -123,106 +121,132 @@ def _sweep(
     tolerance_pu: float,
     max_iterations: int,
     first_look: int,
-    accelerated: bool = False,
-) -> FixedPoint:
-    """Runs the loop chunk by chunk; what does not converge is left as it is."""
+) -> tuple[FixedPoint, bool]:
+    """Runs the loop chunk by chunk; says also whether all converged.
+
+    What does not converge is left as it is. The loop first looks at its steps
+    at iteration `first_look`; 0 asks for the accelerated loop.
+    """
     results = []
-    for part in chunks(network, p_kw.shape[0]):
-        loop = _Loop(network, p_kw[part], q_kvar[part])
-        run = loop.run_accelerated if accelerated else loop.run
-        results.append(run(start[part], tolerance_pu, max_iterations, first_look))
+    parts = chunks(network, len(p_kw))
+    for part in parts:
+        is_whole = len(parts) == 1
+        rows = [x if is_whole else x[part] for x in (p_kw, q_kvar, start)]
+        batch = len(rows[0])
+        with network.pool.borrow(batch, functools.partial(_Loop, network, batch)) as loop:
+            loop.load(*rows, tolerance_pu, max_iterations)
+            results.append(loop.run(first_look) if first_look else loop.run_accelerated())
     if len(results) == 1:
         return results[0]
-    return FixedPoint(*(torch.cat([getattr(one, name) for one in results]) for name in _FIELDS))
+    pieces = [[getattr(one, name) for one, _ in results] for name in _FIELDS]
+    return FixedPoint(*map(torch.cat, pieces)), all(is_done for _, is_done in results)
 
 
-class _Iterate:
-    """A planar buffer `[batch, 2 port]` and its parts, sliced once."""
+class _Planar(NamedTuple):
+    """Views of planar values: `[batch, 2 port]`, `[batch, 2, port]`, parts."""
 
-    def __init__(self, flat: Tensor, ports: int) -> None:
-        self.flat = flat
-        self.planes = flat.view(-1, 2, ports)
-        self.re, self.im = self.planes.unbind(1)
+    flat: Tensor
+    planes: Tensor
+    re: Tensor
+    im: Tensor
+
+
+def _planar(flat: Tensor) -> _Planar:
+    planes = flat.view(len(flat), 2, -1)
+    return _Planar(flat, planes, planes[:, 0], planes[:, 1])
 
 
 class _Loop:
-    """Buffers of one chunk and the passes over them."""
+    """Buffers of one chunk and the passes over them.
 
-    def __init__(self, network: Network, p_kw: Tensor, q_kvar: Tensor) -> None:
+    All views are made here, once: small batches spend their time on calls.
+    """
+
+    def __init__(self, network: Network, batch: int) -> None:
         self.network = network
-        self.power = power_by_slot(network, p_kw, q_kvar)
-        slots, batch, _, ports = self.power.shape
-        parts = [_Iterate(p_kw.new_empty(batch, 2 * ports), ports) for _ in range(6)]
-        self.j, self.y, self.y_other, self.step, *self.iterates = parts
-        work = p_kw.new_empty(2 * slots + 1, batch, ports)
-        self.r, self.work = work[-1], (work[:slots], work[slots:-1])
+        self.slot_power = SlotPower(network, batch)
+        self.power = self.slot_power.power.unbind(0)
+        slots, ports = network.slot_terminal.shape
+        buffers = network.step.new_empty(6, batch, 2 * ports).unbind(0)
+        self.j, self.y, self.y_other, self.step, *self.iterates = map(_planar, buffers)
+        work = network.step.new_empty(2, slots, batch, 1, ports)
+        self.gains = work[0].unbind(0)
+        self.work = work[0].squeeze(2), work[1].squeeze(2)
+        self.r = network.step.new_empty(batch, ports)
         self.offset, self.offset_gap = network.offset.unbind(0)
+        self.is_blocked = network.device.type != "cpu"
 
-    def run(
-        self, start: Tensor, tolerance_pu: float, max_iterations: int, first_look: int
-    ) -> FixedPoint:
-        """Iterates from `start`, `[batch, 2 port]`, which is left as it is."""
-        on_cpu = start.device.type == "cpu"
+    def load(
+        self, p_kw: Tensor, q_kvar: Tensor, start: Tensor, tolerance_pu: float, limit: int
+    ) -> None:
+        """Takes powers, start and limits; `start` is left as it is."""
+        self.slot_power.load(p_kw, q_kvar)
+        self.start, self.tolerance, self.limit = _planar(start), tolerance_pu, limit
+
+    def run(self, first_look: int) -> tuple[FixedPoint, bool]:
+        """Iterates; says also whether all scenarios converged."""
         steps: list[Tensor] = []
-        now = _Iterate(start, self.r.shape[1])
-        for k in range(1, max_iterations + 1):
-            following = self.iterates[k % 2]
-            self._currents(now)
-            torch.mm(self.j.flat, self.network.step, out=following.flat)
-            before, now = now, following
+        now = self.start
+        for k in range(1, self.limit + 1):
+            before, now = now, self.iterates[k % 2]
+            self._currents(before)
+            torch.mm(self.j.flat, self.network.step, out=now.flat)
             if k < first_look:
                 continue
             torch.sub(now.flat, before.flat, out=self.step.flat)
             steps.append(self.step.flat.abs_().amax(1))
-            look = on_cpu or k % _CUDA_BLOCK == 0 or k == max_iterations
-            if look and not bool((steps[-1] > tolerance_pu).any()):
-                break  # a NaN is not above the tolerance: it never delays the others
-        return self._result(now, steps, k, tolerance_pu)
+            if self._is_finished(steps[-1], k):
+                break
+        return self._result(now.flat.clone(), steps, k)
 
-    def run_accelerated(
-        self, start: Tensor, tolerance_pu: float, max_iterations: int, first_look: int
-    ) -> FixedPoint:
+    def run_accelerated(self) -> tuple[FixedPoint, bool]:
         """Iterates with Anderson's mixing of depth 1, for slow scenarios.
 
         At five times IEEE 123's load it takes 27 iterations in place of 75.
         """
-        on_cpu = start.device.type == "cpu"
         steps: list[Tensor] = []
-        ports = self.r.shape[1]
-        now = _Iterate(start, ports)
-        step_before = image_before = None
-        for k in range(1, max_iterations + 1):
-            self._currents(now)
+        now, past = self.start.flat, None
+        for k in range(1, self.limit + 1):
+            self._currents(_planar(now))
             image = torch.mm(self.j.flat, self.network.step)
-            step = image - now.flat
+            step = image - now
             steps.append(step.abs().amax(1))
-            look = on_cpu or k % _CUDA_BLOCK == 0 or k == max_iterations
-            if look and not bool((steps[-1] > tolerance_pu).any()):
+            if self._is_finished(steps[-1], k):
                 break
-            mixed = image
-            if step_before is not None and image_before is not None:
-                turn = step - step_before
+            now = image
+            if past is not None:
+                turn = step - past[0]
                 square = (turn * turn).sum(1).clamp_min_(torch.finfo(turn.dtype).tiny)
                 share = ((step * turn).sum(1) / square).unsqueeze(1)
-                mixed = torch.addcmul(image, share, image - image_before, value=-1)
-            step_before, image_before = step, image
-            now = _Iterate(mixed, ports)
+                now = torch.addcmul(image, share, image - past[1], value=-1)
+            past = (step, image)
         # The image, not the mixture, is what the currents give.
-        return self._result(_Iterate(image, ports), steps, k, tolerance_pu)
+        return self._result(image, steps, k)
 
-    def _result(
-        self, now: _Iterate, steps: list[Tensor], count: int, tolerance_pu: float
-    ) -> FixedPoint:
+    def _is_finished(self, step: Tensor, count: int) -> bool:
+        """Looks at the last step; on CUDA, where looking waits, in blocks."""
+        if self.is_blocked and count % _CUDA_BLOCK and count < self.limit:
+            return False
+        largest = float(step.max())
+        if largest == largest:
+            return largest <= self.tolerance
+        # A scenario gone to NaN does not delay the others.
+        return not bool((step > self.tolerance).any())
+
+    def _result(self, u: Tensor, steps: list[Tensor], count: int) -> tuple[FixedPoint, bool]:
         residual = steps[-1]
-        if len(steps) > 1:
-            missed = ~(torch.stack(steps) <= tolerance_pu)  # NaN counts as missed
-            iterations = missed.to(torch.int64).cumprod(0).sum(0)
-            iterations.add_(1 + count - len(steps)).clamp_(max=count)
+        converged = residual <= self.tolerance
+        if len(steps) == 1:
+            iterations = torch.full_like(converged, count, dtype=torch.int64)
         else:
-            iterations = torch.full_like(residual, count, dtype=torch.int64)
-        return FixedPoint(now.flat, self.j.flat, residual <= tolerance_pu, iterations, residual)
+            iterations = (torch.stack(steps) > self.tolerance).sum(0)
+            iterations.add_(1 + count - len(steps))
+        is_done = bool(converged.all())
+        if not is_done:
+            iterations.masked_fill_(~converged, count)
+        return FixedPoint(u, self.j.flat.clone(), converged, iterations, residual), is_done
 
-    def _currents(self, u: _Iterate) -> None:
+    def _currents(self, u: _Planar) -> None:
         """Writes the compensated currents at the voltages `u` into `j`."""
         y, other, j = self.y, self.y_other, self.j
         torch.mul(u.planes, u.planes, out=y.planes)
@@ -235,13 +259,12 @@ class _Loop:
     def _admittance(self, gain_p: Tensor, gain_q: Tensor) -> None:
         """Writes `sum conj(s) g` less the compensation into `y`."""
         y = self.y
-        if gain_p is gain_q:
-            gain = gain_p.unsqueeze(2)
-            torch.addcmul(self.offset, self.power[0], gain[0], out=y.planes)
-            for slot in range(1, len(gain)):
-                y.planes.addcmul_(self.power[slot], gain[slot])
+        if gain_p is gain_q:  # and both are the buffer that `gains` looks into
+            torch.addcmul(self.offset, self.power[0], self.gains[0], out=y.planes)
+            for power, gain in zip(self.power[1:], self.gains[1:], strict=True):
+                y.planes.addcmul_(power, gain)
             return
         y.planes.copy_(self.offset.expand_as(y.planes))
-        for slot in range(len(gain_p)):
-            y.re.addcmul_(self.power[slot, :, 0], gain_p[slot])
-            y.im.addcmul_(self.power[slot, :, 1], gain_q[slot])
+        for power, one, other in zip(self.power, gain_p, gain_q, strict=True):
+            y.re.addcmul_(power[:, 0], one)
+            y.im.addcmul_(power[:, 1], other)

@@ -15,6 +15,7 @@ conjugates.)
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -22,11 +23,13 @@ from torch import Tensor
 
 from gradmap.feeders.powerflow.fixed_point import chunks, fixed_point
 from gradmap.feeders.powerflow.network import Network
-from gradmap.feeders.powerflow.slots import by_terminal, power_by_slot
+from gradmap.feeders.powerflow.slots import SlotPower, by_terminal
 
 _FLOAT32_TOLERANCE = 1e-5  # relative; the step after it is below rounding
 _LIMIT = 24  # iterations; what is left then is solved directly
+_FIRST_LOOK = 3  # no solve has been done before this iteration
 _BLOCK = 4  # CUDA: iterations between two synchronisations
+_DIRECT = 32  # scenarios eliminated at once: a matrix each
 
 
 class ImplicitPowerFlow(torch.autograd.Function):
@@ -76,10 +79,14 @@ class ImplicitPowerFlow(torch.autograd.Function):
             grad_u = None if grad_u is None else grad_u.masked_fill(failed, 0.0)
             grad_j = None if grad_j is None else grad_j.masked_fill(failed, 0.0)
         right = _right_side(network, grad_u, grad_j)
-        grads = [
-            _Adjoint(network, p_kw[part], q_kvar[part], u[part]).solve(right[part], tolerance)
-            for part in chunks(network, p_kw.shape[0])
-        ]
+        grads = []
+        for part in chunks(network, len(u)):
+            rows = [x[part] for x in (p_kw, q_kvar, u, right)]
+            batch = len(rows[0])
+            make = functools.partial(_Adjoint, network, batch)
+            with network.pool.borrow(("adjoint", batch), make) as adjoint:
+                adjoint.linearise(*rows[:3])
+                grads.append(adjoint.solve(rows[3], tolerance))
         if len(grads) == 1:
             return *grads[0], *nothing
         grad_p, grad_q = (torch.cat(column) for column in zip(*grads, strict=True))
@@ -99,62 +106,88 @@ def _right_side(network: Network, grad_u: Tensor | None, grad_j: Tensor | None) 
 class _Adjoint:
     """The linearised law of one chunk, and the adjoint solve on it."""
 
-    def __init__(self, network: Network, p_kw: Tensor, q_kvar: Tensor, u: Tensor) -> None:
+    def __init__(self, network: Network, batch: int) -> None:
         self.network = network
-        self.re, self.im = u.view(len(u), 2, -1).unbind(1)
-        r = torch.addcmul(self.re * self.re, self.im, self.im).rsqrt_()
-        self.gain_p, self.gain_q, slope_p, slope_q = network.law.gain_and_slope(r)
-        p, minus_q = power_by_slot(network, p_kw, q_kvar).unbind(2)
-        cube = r * r * r
-        y_re, h_re = (p * self.gain_p).sum(0), (p * slope_p).sum(0).mul_(cube)
-        y_im, h_im = (minus_q * self.gain_q).sum(0), (minus_q * slope_q).sum(0).mul_(cube)
-        # y = sum conj(s) g, and k is how it moves the current with the magnitude.
-        k_re = torch.addcmul(h_re * self.re, h_im, self.im, value=-1)
-        k_im = torch.addcmul(h_re * self.im, h_im, self.re)
-        (at_re_re, at_re_im), (gap_re, gap_im) = network.offset
-        y_re += at_re_re
-        y_im += at_re_im
-        self.d_re_re = torch.addcmul(y_re, k_re, self.re, value=-1)
-        self.d_re_im = torch.addcmul(y_im, k_re, self.im).neg_()
-        self.d_im_re = torch.addcmul(y_im.add_(gap_im), k_im, self.re, value=-1)
-        self.d_im_im = torch.addcmul(y_re.add_(gap_re), k_im, self.im, value=-1)
+        self.slot_power = SlotPower(network, batch)
+        ports = network.num_padded_ports
+        shape = (batch, 2, ports)
+        self.y, self.k, self.d_re, self.d_im, self.pulled, self.change = network.step.new_empty(
+            6, *shape
+        ).unbind(0)
+        self.iterates = network.step.new_empty(2, *shape).unbind(0)
+        self.h = network.step.new_empty(shape)
+        self.is_blocked = network.device.type != "cpu"
+
+    def linearise(self, p_kw: Tensor, q_kvar: Tensor, u: Tensor) -> None:
+        """Takes the derivative of `j` at the solution `u`, `[batch, 2 port]`.
+
+        `d_re` and `d_im` are the gradients, planar, of its real and imaginary
+        parts with respect to the voltage.
+        """
+        law, y, h, k = self.network.law, self.y, self.h, self.k
+        self.slot_power.load(p_kw, q_kvar)
+        self.u = u.view_as(y)
+        re, im = self.u.unbind(1)
+        r = torch.addcmul(re * re, im, im).rsqrt_().unsqueeze(1)
+        self.gain, slope = law.gain_and_slope(r)
+        self.offset, gap = self.network.offset.unbind(0)
+        power = self.slot_power.power
+        torch.addcmul(self.offset, power[0], self.gain[0], out=y)
+        torch.mul(power[0], slope[0], out=h)
+        for slot in range(1, len(power)):
+            y.addcmul_(power[slot], self.gain[slot])
+            h.addcmul_(power[slot], slope[slot])
+        # How the magnitude moves the current: k = r^3 sum conj(s) g' u.
+        h.mul_(r * r * r)
+        (y_re, y_im), (h_re, h_im) = y.unbind(1), h.unbind(1)
+        torch.mul(h_re, re, out=k[:, 0]).addcmul_(h_im, im, value=-1)
+        torch.mul(h_re, im, out=k[:, 1]).addcmul_(h_im, re)
+        d_re, d_im = self.d_re, self.d_im
+        torch.mul(k[:, :1], self.u, out=d_re).neg_()
+        d_re[:, 0].add_(y_re)
+        d_re[:, 1].sub_(y_im)
+        torch.mul(k[:, 1:], self.u, out=d_im).neg_()
+        y.add_(gap)
+        d_im[:, 0].add_(y_im)
+        d_im[:, 1].add_(y_re)
 
     def solve(self, right: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
         """Returns the gradients of P and Q, `[batch, terminal]`."""
-        w_re, w_im = self._fixed_point(right, tolerance).view(len(right), 2, -1).unbind(1)
-        along = torch.addcmul(w_re * self.re, w_im, self.im)
-        across = torch.addcmul(w_re * self.im, w_im, self.re, value=-1)
-        grad_p = by_terminal(self.network, along * self.gain_p)
-        return grad_p, by_terminal(self.network, across * self.gain_q)
+        w_re, w_im = self._fixed_point(right, tolerance).unbind(1)
+        re, im = self.u.unbind(1)
+        along = torch.addcmul(w_re * re, w_im, im)
+        across = torch.addcmul(w_re * im, w_im, re, value=-1)
+        grad_p, grad_q = along * self.gain[:, :, 0], across * self.gain[:, :, -1]
+        return by_terminal(self.network, grad_p), by_terminal(self.network, grad_q)
 
     def _fixed_point(self, right: Tensor, tolerance: float) -> Tensor:
         """Iterates `w = right + adjoint D^T w`; the map carries the minus."""
-        on_cpu = right.device.type == "cpu"
-        buffer = right.new_empty(4, *right.shape)
-        pulled, change, iterates = buffer[0], buffer[1], buffer[2:]
-        pulled_re, pulled_im = pulled.view(len(right), 2, -1).unbind(1)
+        pulled, change = self.pulled.flatten(1), self.change.flatten(1)
         limit = right.abs().amax(1).mul_(tolerance)
-        w = right
+        w = right.view_as(self.pulled)
         for k in range(1, _LIMIT + 1):
-            w_re, w_im = w.view(len(right), 2, -1).unbind(1)
-            torch.mul(self.d_re_re, w_re, out=pulled_re).addcmul_(self.d_im_re, w_im)
-            torch.mul(self.d_re_im, w_re, out=pulled_im).addcmul_(self.d_im_im, w_im)
-            before, w = w, iterates[k % 2]
-            torch.addmm(right, pulled, self.network.adjoint, out=w)
-            if k < 3 or not (on_cpu or k % _BLOCK == 0):
+            torch.mul(self.d_re, w[:, :1], out=self.pulled).addcmul_(self.d_im, w[:, 1:])
+            before, w = w, self.iterates[k % 2]
+            torch.addmm(right, pulled, self.network.adjoint, out=w.view_as(right))
+            if k < _FIRST_LOOK or (self.is_blocked and k % _BLOCK):
                 continue
-            missed = torch.sub(w, before, out=change).abs_().amax(1) > limit
-            if not bool(missed.any()):
+            torch.sub(w, before, out=self.change)
+            excess = change.abs_().amax(1).sub_(limit)
+            largest = float(excess.max())
+            if largest <= 0 or (largest != largest and not bool((excess > 0).any())):
                 return w
-        slow = missed.nonzero().flatten()
-        w[slow] = self._direct(right[slow], slow)
+        slow = (excess > 0).nonzero().flatten()
+        for rows in slow.split(_DIRECT):
+            w[rows] = self._direct(right[rows], rows).view(len(rows), 2, -1)
         return w
 
     def _direct(self, right: Tensor, rows: Tensor) -> Tensor:
         """Solves some scenarios by elimination, exact whatever the load."""
-        blocks = (self.d_re_re, self.d_re_im, self.d_im_re, self.d_im_im)
-        re_re, re_im, im_re, im_im = (torch.diag_embed(block[rows]) for block in blocks)
-        derivative = torch.cat([torch.cat([re_re, re_im], 2), torch.cat([im_re, im_im], 2)], 1)
+        ports = right.shape[1] // 2
+        derivative = right.new_zeros(len(rows), 2, ports, 2, ports)
+        for row, block in enumerate((self.d_re, self.d_im)):
+            derivative[:, row].diagonal(dim1=1, dim2=3).copy_(block[rows])
         # Row vectors: w (1 - D adjoint) = right.
-        system = torch.eye(right.shape[1]).to(right) - derivative @ self.network.adjoint
+        system = derivative.view(len(rows), 2 * ports, -1) @ self.network.adjoint
+        system.neg_().diagonal(dim1=1, dim2=2).add_(1.0)
         return torch.linalg.solve(system, right.unsqueeze(1), left=False).squeeze(1)

@@ -229,29 +229,34 @@ class LoadLaw:
         gain_p = torch.where(in_range, cvr.scale_p * r**cvr.power_p, gain)
         return gain_p, torch.where(in_range, cvr.scale_q * r**cvr.power_q, gain)
 
-    def gain_and_slope(self, r: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def gain_and_slope(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluates the gains and their derivatives with respect to `r`.
 
         At a threshold the derivative is that of one side.
 
         Args:
-            r: Inverse port voltage magnitude, `[batch, port]`, per unit.
+            r: Inverse port voltage magnitude, `[batch, 1, port]`, per unit.
 
         Returns:
-            `g_p`, `g_q`, `dg_p / dr`, `dg_q / dr`, `[slot, batch, port]`.
+            Gains and derivatives, `[slot, batch, 1, port]`, or, if a terminal
+            follows a power of the voltage, `[slot, batch, 2, port]`: for P,
+            then for Q.
         """
+        r = r.squeeze(1)
         t = torch.maximum(r, self.r_min)
         inside = torch.addcmul(self.c1, self.c2, t)
-        slope = torch.addcmul(inside, self.c2, t) * (r > self.r_min)
+        slope = torch.addcmul(inside, self.c2, t).mul_(r > self.r_min)
         inside = torch.addcmul(self.c0, inside, t)
         line = torch.addcmul(self.line0, self.line1, r)
         slope = torch.where(inside <= line, slope, self.line1 * (line > self.floor))
         gain = torch.clamp(line, self.floor, inside)
         if self.cvr is None:
-            return gain, gain, slope, slope
+            return gain.unsqueeze(2), slope.unsqueeze(2)
         cvr = self.cvr
         in_range = (r >= cvr.r_first) & (r < cvr.r_last)
-        gain_p, gain_q = self._cvr_gain(r, gain)
-        slope_p = torch.where(in_range, cvr.power_p * gain_p / r, slope)
-        slope_q = torch.where(in_range, cvr.power_q * gain_q / r, slope)
-        return gain_p, gain_q, slope_p, slope_q
+        gains = self._cvr_gain(r, gain)
+        slopes = (
+            torch.where(in_range, power * one / r, slope)
+            for power, one in zip((cvr.power_p, cvr.power_q), gains, strict=True)
+        )
+        return torch.stack(gains, dim=2), torch.stack(tuple(slopes), dim=2)

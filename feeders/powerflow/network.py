@@ -27,6 +27,7 @@ from torch import Tensor
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
 from gradmap.feeders.powerflow.loads import LoadLaw
+from gradmap.feeders.powerflow.pool import Pool
 
 _REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 
@@ -71,6 +72,7 @@ class Network:
         conductor_branch: Branch of each conductor, `[conductor]`.
         three_phase_node: Nodes of the buses with phases 1, 2 and 3,
             `[three-phase bus, 3]`.
+        pool: Buffers of past solves, for the next.
     """
 
     feeder: Feeder
@@ -95,6 +97,7 @@ class Network:
     rating_a: Tensor
     conductor_branch: Tensor
     three_phase_node: Tensor
+    pool: Pool = dataclasses.field(default_factory=Pool, init=False, repr=False)
 
     @classmethod
     def from_feeder(

@@ -11,33 +11,38 @@ if TYPE_CHECKING:
     from gradmap.feeders.powerflow.network import Network
 
 
-def power_by_slot(network: Network, p_kw: Tensor, q_kvar: Tensor) -> Tensor:
-    """Arranges the conjugate powers of the terminals by slot and port.
+class SlotPower:
+    """A buffer for conjugate powers by slot and port.
 
     Args:
         network: The network.
-        p_kw: Active power, `[batch, terminal]`.
-        q_kvar: Reactive power, `[batch, terminal]`.
+        batch: Number of scenarios.
 
-    Returns:
-        `P` and `-Q`, `[slot, batch, 2, port]`, 0 where there is no terminal.
+    Attributes:
+        power: `P` and `-Q`, `[slot, batch, 2, port]`, 0 where there is no
+            terminal.
     """
-    slots, padded = network.slot_terminal.shape
-    batch, used = p_kw.shape[0], network.num_ports
-    out = p_kw.new_zeros(slots, batch, 2, padded)
-    if network.is_regular:
-        by_port = (batch, slots, used)
-        filled = out[..., :used]
-        filled[:, :, 0].copy_(p_kw.reshape(by_port).transpose(0, 1))
-        filled[:, :, 1].copy_(q_kvar.reshape(by_port).transpose(0, 1)).neg_()
-        return out
-    index = network.slot_terminal.flatten()
-    for part, power, sign in ((0, p_kw, 1.0), (1, q_kvar, -1.0)):
-        # One column of zeros stands for the places without a terminal.
-        padded_power = torch.nn.functional.pad(power, (0, 1))
-        gathered = padded_power.index_select(1, index).view(batch, slots, padded)
-        torch.mul(gathered.transpose(0, 1), sign, out=out[:, :, part])
-    return out
+
+    def __init__(self, network: Network, batch: int) -> None:
+        slots, padded = network.slot_terminal.shape
+        self._network = network
+        self._by_port = (batch, slots, network.num_ports)
+        self.power = network.step.new_zeros(slots, batch, 2, padded)
+        filled = self.power[..., : network.num_ports].transpose(0, 1)
+        self._p, self._minus_q = filled[:, :, 0], filled[:, :, 1]
+        self._all_p, self._all_minus_q = self.power.transpose(0, 1).unbind(2)
+
+    def load(self, p_kw: Tensor, q_kvar: Tensor) -> None:
+        """Copies in the powers of the terminals, `[batch, terminal]`."""
+        network = self._network
+        if network.is_regular:
+            self._p.copy_(p_kw.reshape(self._by_port))
+            torch.neg(q_kvar.reshape(self._by_port), out=self._minus_q)
+            return
+        # One more column, of zeros, stands for the places without a terminal.
+        index = network.slot_terminal
+        self._all_p.copy_(torch.nn.functional.pad(p_kw, (0, 1))[:, index])
+        torch.neg(torch.nn.functional.pad(q_kvar, (0, 1))[:, index], out=self._all_minus_q)
 
 
 def by_terminal(network: Network, values: Tensor) -> Tensor:
