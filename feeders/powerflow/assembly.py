@@ -133,9 +133,10 @@ def _solve_linear_part(feeder: Feeder, ports: Ports) -> _Solved:
         ) from error
     solution = factor.solve(right)
     solution = solution - factor.solve(y_siemens @ solution - right)
-    v_open, z_node = solution[:, 0], solution[:, 1:] / ports.kv_base  # 1 kVA at base: A
+    v_open = np.asarray(solution[:, 0])
+    z_node = np.asarray(solution[:, 1:] / ports.kv_base)  # 1 kVA at the base voltage, in A
     to_port = sp.csr_matrix(ports.incidence.multiply(1e-3 / ports.kv_base[:, None]))
-    return _Solved(v_open, z_node, to_port @ v_open, to_port @ z_node)
+    return _Solved(v_open, z_node, to_port @ v_open, np.asarray(to_port @ z_node))
 
 
 def _real_block(linear: ComplexArray, conjugate: ComplexArray | None = None) -> FloatArray:
@@ -199,10 +200,9 @@ def _adjoint(step: FloatArray) -> FloatArray:
     return adjoint
 
 
-def _times(matrix: sp.spmatrix, rows: ComplexArray) -> ComplexArray:
+def _times(matrix: sp.csr_matrix, rows: ComplexArray) -> ComplexArray:
     """Applies a matrix over nodes to node values given as rows."""
-    product: ComplexArray = (sp.csr_matrix(matrix) @ rows.T).T
-    return product
+    return np.asarray((matrix @ rows.T).T)
 
 
 def _planar(rows: ComplexArray) -> Tensor:

@@ -131,10 +131,9 @@ def _sweep(
     parts = chunks(network, len(p_kw))
     for part in parts:
         is_whole = len(parts) == 1
-        rows = [x if is_whole else x[part] for x in (p_kw, q_kvar, start)]
-        batch = len(rows[0])
-        with network.pool.borrow(batch, functools.partial(_Loop, network, batch)) as loop:
-            loop.load(*rows, tolerance_pu, max_iterations)
+        p, q, u = (x if is_whole else x[part] for x in (p_kw, q_kvar, start))
+        with network.pool.borrow(len(p), functools.partial(_Loop, network, len(p))) as loop:
+            loop.load(p, q, u, tolerance_pu, max_iterations)
             results.append(loop.run(first_look) if first_look else loop.run_accelerated())
     if len(results) == 1:
         return results[0]

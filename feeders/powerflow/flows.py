@@ -32,7 +32,7 @@ class _AffineMagnitude(torch.autograd.Function):
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         planar, magnitudes, matrix = ctx.saved_tensors
         scaled = grad / magnitudes.clamp_min(torch.finfo(magnitudes.dtype).tiny)
@@ -55,7 +55,7 @@ def affine_magnitude(rows: Tensor, matrix: Tensor) -> Tensor:
     Returns:
         Magnitudes, `[batch, n]`.
     """
-    result: Tensor = _AffineMagnitude.apply(rows, matrix)
+    result: Tensor = _AffineMagnitude.apply(rows, matrix)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -69,7 +69,7 @@ class _Magnitude(torch.autograd.Function):
         return magnitudes
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         re, im, magnitudes = ctx.saved_tensors
         scaled = grad / magnitudes.clamp_min(torch.finfo(magnitudes.dtype).tiny)
@@ -85,7 +85,11 @@ def magnitude(planar: Tensor) -> Tensor:
     Returns:
         Magnitudes, `[..., n]`.
     """
-    result: Tensor = _Magnitude.apply(*planar.chunk(2, dim=-1))
+    return _magnitude(*planar.chunk(2, dim=-1))
+
+
+def _magnitude(re: Tensor, im: Tensor) -> Tensor:
+    result: Tensor = _Magnitude.apply(re, im)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -178,5 +182,4 @@ def unbalance_pct(network: Network, node_planar: Tensor) -> Tensor:
     turn_re, turn_im = height * (im[..., 1] - im[..., 2]), height * (re[..., 1] - re[..., 2])
     positive = (a_re + sum_re - turn_re, a_im + sum_im + turn_im)
     negative = (a_re + sum_re + turn_re, a_im + sum_im - turn_im)
-    ratio: Tensor = _Magnitude.apply(*negative) / _Magnitude.apply(*positive)
-    return 100.0 * ratio
+    return 100.0 * _magnitude(*negative) / _magnitude(*positive)

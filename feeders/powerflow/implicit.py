@@ -58,7 +58,7 @@ class ImplicitPowerFlow(torch.autograd.Function):
         return solved.u, solved.j, solved.converged, solved.iterations, solved.residual
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(
         ctx: Any, grad_u: Tensor | None, grad_j: Tensor | None, *_: Tensor | None
     ) -> tuple[Tensor | None, ...]:
@@ -190,4 +190,5 @@ class _Adjoint:
         # Row vectors: w (1 - D adjoint) = right.
         system = derivative.view(len(rows), 2 * ports, -1) @ self.network.adjoint
         system.neg_().diagonal(dim1=1, dim2=2).add_(1.0)
-        return torch.linalg.solve(system, right.unsqueeze(1), left=False).squeeze(1)
+        solution: Tensor = torch.linalg.solve(system, right.unsqueeze(1), left=False)
+        return solution.squeeze(1)

@@ -178,7 +178,7 @@ class LoadLaw:
         laid = {key: place(value, empty[key]) for key, value in columns.items()}
         is_cvr = table.model == LoadModel.CVR
         if not is_cvr.any():
-            return cls(**laid)
+            return cls(**laid, cvr=None)
         w_p, w_q = 2 - table.cvr_p, 2 - table.cvr_q
         cvr = CvrLaw(
             power_p=place(np.where(is_cvr, w_p, 0.0), 0.0),
@@ -192,14 +192,11 @@ class LoadLaw:
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> LoadLaw:
         """Moves the tables to a device and a real dtype."""
-
-        def move(record: LoadLaw | CvrLaw) -> dict[str, Tensor]:
-            fields = {
-                field.name: getattr(record, field.name) for field in dataclasses.fields(record)
-            }
-            return {k: v.to(device, dtype) for k, v in fields.items() if isinstance(v, Tensor)}
-
-        return LoadLaw(**move(self), cvr=None if self.cvr is None else CvrLaw(**move(self.cvr)))
+        moved = {key: value.to(device, dtype) for key, value in _tensors(self).items()}
+        cvr = None
+        if self.cvr is not None:
+            cvr = CvrLaw(**{k: v.to(device, dtype) for k, v in _tensors(self.cvr).items()})
+        return dataclasses.replace(self, **moved, cvr=cvr)
 
     def gain(self, r: Tensor, work: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Evaluates the gains of P and Q without allocating.
@@ -260,3 +257,8 @@ class LoadLaw:
             for power, one in zip((cvr.power_p, cvr.power_q), gains, strict=True)
         )
         return torch.stack(gains, dim=2), torch.stack(tuple(slopes), dim=2)
+
+
+def _tensors(record: LoadLaw | CvrLaw) -> dict[str, Tensor]:
+    fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return {key: value for key, value in fields.items() if isinstance(value, Tensor)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -67,6 +68,43 @@ class PowerFlow:
 
         names = ("converged", "iterations", "residual", "u", "j")
         return cls(first.network, *map(joined, names))
+
+    @classmethod
+    def stack(cls, flows: Sequence[PowerFlow], dim: int = 0) -> PowerFlow:
+        """Joins solutions along a new leading axis.
+
+        What follows from them is then computed for all in one go.
+
+        Args:
+            flows: Solutions of one network, of the same leading shape.
+            dim: Where the new axis goes among the leading axes.
+
+        Returns:
+            The solutions as one.
+
+        Raises:
+            GradmapError: If there is none, or networks or shapes differ.
+        """
+        faults = [] if flows else ["found no solution, expected at least one"]
+        if len({id(flow.network) for flow in flows}) > 1:
+            faults.append("found different network objects, expected one")
+        if len({flow.converged.shape for flow in flows}) > 1:
+            faults.append("found different leading shapes, expected one")
+        raise_faults("stack of power flows", faults)
+        lead = flows[0].converged.shape
+
+        def join(values: Sequence[Tensor]) -> Tensor:
+            shaped = [value.reshape(lead + value.shape[1:]) for value in values]
+            return torch.stack(shaped, dim).flatten(0, len(lead))
+
+        return cls(
+            network=flows[0].network,
+            converged=torch.stack([flow.converged for flow in flows], dim),
+            iterations=torch.stack([flow.iterations for flow in flows], dim),
+            residual=torch.stack([flow.residual for flow in flows], dim),
+            u=join([flow.u for flow in flows]),
+            j=join([flow.j for flow in flows]),
+        )
 
     def _shaped(self, flat: Tensor) -> Tensor:
         return flat.reshape(self.converged.shape + flat.shape[1:])
@@ -184,7 +222,7 @@ def solve_power_flow(
     if guess is not None:
         start = torch.where(guess.converged.reshape(-1, 1), guess.u.detach(), network.start)
     if torch.is_grad_enabled() and (p.requires_grad or q.requires_grad):
-        u, j, converged, iterations, residual = ImplicitPowerFlow.apply(
+        u, j, converged, iterations, residual = ImplicitPowerFlow.apply(  # type: ignore[no-untyped-call]
             p, q, network, start, tolerance, max_iterations
         )
     else:
@@ -210,6 +248,8 @@ def _check(
     guess: PowerFlow | None,
 ) -> None:
     faults = []
+    if not p_kw.numel():
+        faults.append(f"p_kw is empty, {tuple(p_kw.shape)}, expected at least one scenario")
     expected = network.num_terminals
     for name, power in (("p_kw", p_kw), ("q_kvar", q_kvar)):
         if power.ndim == 0 or power.shape[-1] != expected:
