@@ -134,7 +134,9 @@ def _solve_linear_part(feeder: Feeder, ports: Ports) -> _Solved:
     solution = factor.solve(right)
     solution = solution - factor.solve(y_siemens @ solution - right)
     v_open = np.asarray(solution[:, 0])
-    z_node = np.asarray(solution[:, 1:] / ports.kv_base)  # 1 kVA at the base voltage, in A
+    z_node: ComplexArray = np.asarray(
+        solution[:, 1:] / ports.kv_base, np.complex128
+    )  # 1 kVA at the base voltage, in A
     to_port = sp.csr_matrix(ports.incidence.multiply(1e-3 / ports.kv_base[:, None]))
     return _Solved(v_open, z_node, to_port @ v_open, np.asarray(to_port @ z_node))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -46,8 +45,10 @@ class PowerFlow:
     j: Tensor
 
     @classmethod
-    def stack(cls, flows: Sequence[PowerFlow], dim: int) -> PowerFlow:
+    def stack(cls, flows: Sequence[PowerFlow], dim: int = 0) -> PowerFlow:
         """Joins power flows of one network along a new leading axis.
+
+        What follows from them is then computed for all in one go.
 
         Args:
             flows: At least one solution, all of the same leading shape.
@@ -55,7 +56,16 @@ class PowerFlow:
 
         Returns:
             One solution; gradients flow to each of `flows`.
+
+        Raises:
+            GradmapError: If there is none, or networks or shapes differ.
         """
+        faults = [] if flows else ["found no solution, expected at least one"]
+        if len({id(flow.network) for flow in flows}) > 1:
+            faults.append("found different network objects, expected one")
+        if len({flow.converged.shape for flow in flows}) > 1:
+            faults.append("found different leading shapes, expected one")
+        raise_faults("stack of power flows", faults)
         first = flows[0]
         lead = first.converged.shape
 
@@ -68,43 +78,6 @@ class PowerFlow:
 
         names = ("converged", "iterations", "residual", "u", "j")
         return cls(first.network, *map(joined, names))
-
-    @classmethod
-    def stack(cls, flows: Sequence[PowerFlow], dim: int = 0) -> PowerFlow:
-        """Joins solutions along a new leading axis.
-
-        What follows from them is then computed for all in one go.
-
-        Args:
-            flows: Solutions of one network, of the same leading shape.
-            dim: Where the new axis goes among the leading axes.
-
-        Returns:
-            The solutions as one.
-
-        Raises:
-            GradmapError: If there is none, or networks or shapes differ.
-        """
-        faults = [] if flows else ["found no solution, expected at least one"]
-        if len({id(flow.network) for flow in flows}) > 1:
-            faults.append("found different network objects, expected one")
-        if len({flow.converged.shape for flow in flows}) > 1:
-            faults.append("found different leading shapes, expected one")
-        raise_faults("stack of power flows", faults)
-        lead = flows[0].converged.shape
-
-        def join(values: Sequence[Tensor]) -> Tensor:
-            shaped = [value.reshape(lead + value.shape[1:]) for value in values]
-            return torch.stack(shaped, dim).flatten(0, len(lead))
-
-        return cls(
-            network=flows[0].network,
-            converged=torch.stack([flow.converged for flow in flows], dim),
-            iterations=torch.stack([flow.iterations for flow in flows], dim),
-            residual=torch.stack([flow.residual for flow in flows], dim),
-            u=join([flow.u for flow in flows]),
-            j=join([flow.j for flow in flows]),
-        )
 
     def _shaped(self, flat: Tensor) -> Tensor:
         return flat.reshape(self.converged.shape + flat.shape[1:])
