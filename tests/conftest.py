@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib.util
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
+import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from gradmap.envs.core import Core
+    from gradmap.envs.scenarios.model import ScenarioSet
+    from gradmap.feeders.model import Feeder
 
 # A busy machine must not fail a test, and a failure must come back on the next run.
 hypothesis.settings.register_profile("gradmap", deadline=None, derandomize=True)
@@ -33,3 +43,82 @@ def modules() -> dict[str, pathlib.Path]:
             tail = parts[:-1] if parts[-1] == "__init__" else parts
             found[".".join(("gradmap", name, *tail))] = path
     return found
+
+
+# Loading the feeder and its year of scenarios takes half a second and no test
+# changes them: once for each process.
+@functools.cache
+def _feeder() -> Feeder:
+    from gradmap.envs.config import TaskConfig
+    from gradmap.feeders.catalog import load_feeder
+
+    return load_feeder("ieee123", TaskConfig().taps)
+
+
+@functools.cache
+def _year() -> ScenarioSet:
+    from gradmap.envs.config import TaskConfig
+    from gradmap.envs.scenarios.build import build_scenarios
+
+    return build_scenarios(_feeder(), TaskConfig().scenarios)
+
+
+@pytest.fixture(scope="session")
+def task_feeder() -> Feeder:
+    """The published task's feeder at the published taps."""
+    return _feeder()
+
+
+@pytest.fixture(scope="session")
+def few_days() -> ScenarioSet:
+    """Eight days of the published task, spread over the year: 4 train, 2 validation, 2 test."""
+    year = _year()
+
+    def some(split: str, num: int) -> Sequence[int]:
+        days = year.days(split)
+        return days[np.linspace(0, len(days) - 1, num).astype(int)].tolist()
+
+    return year.subset([*some("train", 4), *some("validation", 2), *some("test", 2)])
+
+
+MakeCore = Callable[..., "Core"]
+
+
+@pytest.fixture(scope="session")
+def make_core(few_days: ScenarioSet) -> MakeCore:
+    """Makes cores of the published task, shrunk: `steps` cuts the days short."""
+    from gradmap.envs.config import TaskConfig
+    from gradmap.envs.core import Core
+    from gradmap.envs.fleet import build_agents
+    from gradmap.envs.scenarios.model import PER_STEP, PER_TERMINAL
+
+    def make(
+        num_agents: int = 20,
+        *,
+        scenarios: ScenarioSet = few_days,
+        steps: int | None = None,
+        agents: Any = None,
+        core: dict[str, Any] | None = None,
+        **task: Any,
+    ) -> Core:
+        config = dataclasses.replace(TaskConfig(), num_agents=num_agents, **task)
+        if steps is not None:
+            names = PER_TERMINAL + PER_STEP
+            cut = {name: getattr(scenarios, name)[:, :steps] for name in names}
+            scenarios = dataclasses.replace(scenarios, **cut)
+        agents = agents or build_agents(config, _feeder())
+        return Core(config, _feeder(), scenarios, agents, **(core or {}))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def core(make_core: MakeCore) -> Core:
+    """Twenty agents, 8 batteries, 8 heat pumps and 4 generators, whole days."""
+    return make_core()
+
+
+@pytest.fixture(scope="session")
+def short_core(make_core: MakeCore) -> Core:
+    """The same with days of six steps, for what learns."""
+    return make_core(steps=6)
