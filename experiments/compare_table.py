@@ -38,6 +38,7 @@ COLUMNS = (
     "best_iteration",
     "env_steps",
     "days",
+    "peak_memory_mib",
 )
 """Columns of `table.csv`; those that a published table needs come first."""
 
@@ -122,6 +123,7 @@ def _row(job: Job) -> dict[str, Any]:
     row.update({f"opendss_{name}": opendss.get(name) for name in _BY_OPENDSS})
     for name in ("train_seconds", "iterations", "env_gradients", "env_steps", "power_flow_solves"):
         row[name] = found[name]
+    row["peak_memory_mib"] = found["session"].get("peak_memory_mib")
     return {**row, "best_iteration": found["iteration"], "status": "done"}
 
 

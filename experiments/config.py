@@ -40,11 +40,14 @@ class Validation(_Model):
 
     Attributes:
         every: Iterations between two judgements.
+        reference_every: The same for a reference, which is judged on all the
+            days that it knows.
         num_days: Validation days, spread evenly over those there are; none
             for all.
     """
 
     every: Annotated[int, Field(ge=1)] = 10
+    reference_every: Annotated[int, Field(ge=1)] = 50
     num_days: Annotated[int, Field(ge=1)] | None = 8
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import resource
 import subprocess
 import sys
 from typing import Any
@@ -49,6 +50,28 @@ def describe_session(command: str, threads: int, device: str) -> dict[str, Any]:
         "device": device,
         "process": os.getpid(),
     }
+
+
+def resources_used(device_type: str) -> dict[str, float]:
+    """What this process has used so far.
+
+    Args:
+        device_type: `cpu` or `cuda`.
+
+    Returns:
+        Processor time, s, and peak memory of the process and of torch on the
+        GPU if in use, MiB.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    found = {
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
+        "peak_memory_mib": round(used.ru_maxrss / unit, 1),
+    }
+    torch = sys.modules.get("torch")
+    if device_type == "cuda" and torch is not None:
+        found["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return found
 
 
 def hardware(device: str = "cpu") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from gradmap.experiments.assembly import Assembly, assemble
 from gradmap.experiments.config import RunConfig
 from gradmap.experiments.config_load import differences
 from gradmap.experiments.files import write_yaml
-from gradmap.experiments.manifest import describe_session
+from gradmap.experiments.manifest import describe_session, resources_used
 from gradmap.experiments.progress import Reporter, describe, duration, reporter
 from gradmap.experiments.runs import RunFolder, check_vacant
 from gradmap.experiments.signals import EXIT_CODE, StopRequest
@@ -94,7 +94,12 @@ def _train(training: Training) -> int:
         raise
     finally:
         shown.close()
-        folder.end_session(status, iteration=position.iteration, seconds=position.seconds)
+        folder.end_session(
+            status,
+            iteration=position.iteration,
+            seconds=position.seconds,
+            **resources_used(training.run.core.device.type),
+        )
     return _say_end(training, shown, status)
 
 

@@ -90,7 +90,8 @@ class Training:
         Returns:
             Whether the budget was used up.
         """
-        position, every = self.position, self.run.config.validation.every
+        position, rule = self.position, self.run.config.validation
+        every = rule.reference_every if self.run.spec.is_reference else rule.every
         with Board(self.folder.path / "tensorboard", position.iteration) as board:
             if position.judged < 0:
                 self._judge(board, reporter)
