@@ -233,7 +233,16 @@ class Core:
 
         Returns:
             The outcome, `[batch, time, ...]`.
+
+        Raises:
+            GradmapError: If the actions have another shape.
         """
+        expected = (len(days), self.num_steps, self.num_agents)
+        if tuple(action.shape) != expected:
+            raise GradmapError(
+                f"action has shape {tuple(action.shape)}, "
+                f"expected [batch, time, agent] = {expected}"
+            )
         state = self.reset(days)
         steps: list[DeviceStep] = []
         for act in action.clamp(-1.0, 1.0).unbind(1):
