@@ -1,0 +1,85 @@
+"""Where the power goes: what the source delivers, the terminals draw and the wires lose."""
+
+from __future__ import annotations
+
+import torch
+
+from gradmap.feeders.model import LoadModel
+
+
+def run_some(core):
+    days = core.days("train")
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(days), core.num_steps, core.num_agents)
+    outcome = core.run_open_loop(days, 2.0 * torch.rand(shape, generator=generator) - 1.0)
+    return days.numpy(), outcome
+
+
+def gain(u, law):
+    """OpenDSS's load law: current over nominal impedance current, thresholds included."""
+    model, vmin, vmax, vlow = law
+    exponent = {LoadModel.CONSTANT_POWER: -2.0, LoadModel.CONSTANT_CURRENT: -1.0}.get(model, 0.0)
+    if exponent == 0.0:
+        return torch.ones_like(u)
+    at_vmin = vmin ** (exponent + 1.0)  # current at vmin, over nominal
+    line = (vlow + (at_vmin - vlow) * (u - vlow) / (vmin - vlow)) / u
+    held = u.clamp_max(vmax) ** exponent
+    return torch.where(u >= vmin, held, torch.where(u > vlow, line, 1.0))
+
+
+def base_load_kw(core, days, flow):
+    """What the base load draws at the voltages found. `[day, time]`"""
+    terminals = core.feeder.terminals
+    laws = zip(
+        terminals.model, terminals.vmin_pu, terminals.vmax_pu, terminals.vlow_pu, strict=True
+    )
+    nominal = torch.tensor(core.scenarios.base_p_kw[days], dtype=torch.float64)
+    drawn = torch.zeros(nominal.shape[:-1], dtype=torch.float64)
+    for k, law in enumerate(laws):
+        u = flow.v_terminal_pu[..., k].abs()
+        drawn += nominal[..., k] * u**2 * gain(u, law)
+    return drawn
+
+
+def test_the_source_feeds_loads_devices_and_losses_less_the_sun(core):
+    days, outcome = run_some(core)
+    flow = outcome.flow
+    drawn = base_load_kw(core, days, flow)
+    devices = outcome.p_kw.double().sum(-1)
+    sun = torch.tensor(core.scenarios.pv_kw[days], dtype=torch.float64).sum(-1)
+    balance = flow.source_kw - (drawn + devices - sun + flow.losses_kw)
+    # The solver's 1e-8 p.u. moves megawatts by 1e-4 kW; a terminal's power,
+    # a float32 sum of hundreds of kW, is rounded at 1e-5 of them.
+    assert balance.abs().max() < 1e-3
+    assert (devices.abs() > 1.0).all()
+    assert sun.max() > 100.0
+
+
+def test_the_source_feeds_the_ports_and_the_losses(core):
+    _, outcome = run_some(core)
+    flow, network = outcome.flow, core.network
+    first = {int(port): k for k, port in reversed(list(enumerate(network.terminal_port.tolist())))}
+    terminals = torch.tensor([first[port] for port in range(network.num_ports)])
+    kv_rated = torch.tensor(core.feeder.terminals.kv_rated).repeat(2)
+    volt_kv = flow.v_terminal_pu[..., terminals] * kv_rated[terminals]
+    drawn = (volt_kv * flow.port_current_a.conj()).real.sum(-1)
+    balance = flow.source_kw - drawn - flow.losses_kw
+    assert balance.abs().max() < 1e-3  # kW of thousands: the solver's 1e-8
+
+
+def test_devices_draw_at_their_own_terminal(make_core):
+    """A battery at one terminal lowers the voltage there most of all terminals."""
+    core = make_core(20)
+    day = core.days("validation")[:1]
+    idle = torch.tensor([0.0 if kind == "battery" else -1.0 for kind in core.agent_kinds])
+    still = core.step(core.reset(day), idle.expand(1, -1))[0].v_measured_pu
+    for agent in (0, 3, 7):
+        action = idle.clone()
+        action[agent] = 1.0
+        moved = core.step(core.reset(day), action.expand(1, -1))[0].v_measured_pu
+        fall = (still - moved)[0]
+        # Loads of several phases or a transformer share nodes: the largest fall
+        # is at the own pair of nodes.
+        own = core.agent_terminal[agent]
+        assert fall[own] == fall.max()
+        assert fall[own] > 1e-4
