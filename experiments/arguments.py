@@ -51,10 +51,8 @@ def parse(
                 return_unknown_args=True,
                 **more,
             )
-    except pydantic.ValidationError as error:
-        raise GradmapError(f"{subject}: {_reason(error, '')}") from None
-    except SystemExit as error:
-        if not error.code:
+    except (SystemExit, pydantic.ValidationError) as error:
+        if isinstance(error, SystemExit) and not error.code:
             raise
         raise GradmapError(f"{subject}: {_reason(error, said.getvalue())}") from None
     if unknown:

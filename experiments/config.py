@@ -19,6 +19,11 @@ class _Model(pydantic.BaseModel):
 class Budget(_Model):
     """How long to train: whichever is used up first ends the run.
 
+    With iterations alone, a run gives the same numbers whether or not it was
+    stopped and resumed. With seconds, how far it comes depends on the machine,
+    and so do schedules that follow the share of the budget used; every row of
+    the metrics holds that share.
+
     Attributes:
         seconds: Wall-clock seconds spent in iterations; evaluation and saving
             do not count.

@@ -44,26 +44,33 @@ def judge_run(
     played = play(core, assembly.trainer.policy(), days, folder.config.evaluation_batch)
     found = {engine: judge(core, played, engine) for engine in engines}
     _keep_voltages(folder, assembly, found, f"{split}-{checkpoint}")
-    rows = folder.rows()
-    last = rows[-1] if rows else {}
     return {
+        **_facts(folder),
         "method": spec.name,
         "title": spec.title,
         "is_reference": spec.is_reference,
-        "run": str(folder.path),
         "task": meta["task"],
         "split": split,
         "checkpoint": checkpoint,
         "iteration": meta["position"]["iteration"],
-        "train_seconds": last.get("seconds", 0.0),
-        "iterations": last.get("iteration", 0),
-        **{name: last.get(name, 0) for name in COUNTED},
-        "session": folder.manifest()["sessions"][-1],
         "dates": list(next(iter(found.values())).dates),
         "vmin_pu": core.limits.vmin_pu,
         "vmax_pu": core.limits.vmax_pu,
         "quantities": QUANTITIES,
         "engines": {engine: _as_json(each) for engine, each in found.items()},
+    }
+
+
+def _facts(folder: RunFolder) -> dict[str, Any]:
+    """What a run has used, and on what machine."""
+    rows = folder.rows()
+    last = rows[-1] if rows else {}
+    return {
+        "run": str(folder.path),
+        "train_seconds": last.get("seconds", 0.0),
+        "iterations": last.get("iteration", 0),
+        **{name: last.get(name, 0) for name in COUNTED},
+        "session": folder.manifest()["sessions"][-1],
     }
 
 

@@ -87,18 +87,9 @@ def draw_feeder(
     axis.add_collection(LineCollection(lines, colors="#B0B0B0", linewidths=1.2, zorder=1))
     known = np.array([i for i, bus in enumerate(buses) if np.isfinite(place[bus]).all()])
     known = known[np.argsort(values[known])]  # the largest on top
-    xy = np.array([place[buses[i]] for i in known])
-    axis.scatter(
-        xy[:, 0],
-        xy[:, 1],
-        c=values[known],
-        cmap=colours,
-        norm=scale,
-        s=38,
-        edgecolors="#606060",
-        linewidths=0.6,
-        zorder=2,
-    )
+    x, y = np.array([place[buses[i]] for i in known]).T
+    dots = axis.scatter(x, y, c=values[known], cmap=colours, norm=scale, s=38, zorder=2)
+    dots.set(edgecolor="#606060", linewidth=0.6)
     axis.set_aspect("equal", adjustable="datalim")
     axis.margins(0.04)
     axis.set_axis_off()
