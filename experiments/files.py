@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from gradmap.feeders.errors import GradmapError
+
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -22,9 +24,16 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
     Args:
         path: The file to write; its folder is made if need be.
+
+    Raises:
+        GradmapError: If there can be no such file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
+    beside = f".{path.name}-"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=beside, suffix=path.suffix)
+    except OSError as error:
+        raise GradmapError(f"cannot write {path}: {error.strerror}") from None
     os.close(handle)
     aside = pathlib.Path(name)
     try:

@@ -97,3 +97,5 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: pathlib.Path) -> None:
         fail()
     assert json.loads(path.read_text()) == {"a": None}
     assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(GradmapError, match="cannot write"):
+        write_json(path / "below a file.json", {})
