@@ -116,7 +116,10 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
         if split not in SPLITS:
             raise GradmapError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
         if day is None:
-            return int(self._rng.choice(scenarios.days(split)))
+            days = scenarios.days(split)
+            if not len(days):
+                raise GradmapError(f"no days of split {split!r} in these scenarios")
+            return int(self._rng.choice(days))
         if isinstance(day, str):
             if day not in scenarios.date:
                 first, last = scenarios.date[0], scenarios.date[-1]
@@ -157,6 +160,9 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
             flat = np.array([actions[name] for name in self.agents], np.float32).reshape(1, -1)
         except ValueError as error:
             raise GradmapError(f"actions must have shape (1,) each: {error}") from error
+        if flat.shape[1] != len(self.agents):
+            found = np.shape(actions[self.agents[0]])
+            raise GradmapError(f"actions must have shape (1,) each; found {found}")
         if not np.isfinite(flat).all():
             worst = self.agents[int((~np.isfinite(flat[0])).argmax())]
             raise GradmapError(f"the action of {worst} is not finite; expected -1 to 1")
