@@ -138,7 +138,8 @@ def _solve_linear_part(feeder: Feeder, ports: Ports) -> _Solved:
         solution[:, 1:] / ports.kv_base, np.complex128
     )  # 1 kVA at the base voltage, in A
     to_port = sp.csr_matrix(ports.incidence.multiply(1e-3 / ports.kv_base[:, None]))
-    return _Solved(v_open, z_node, to_port @ v_open, np.asarray(to_port @ z_node))
+    u_open: ComplexArray = np.asarray(to_port @ v_open, np.complex128)
+    return _Solved(v_open, z_node, u_open, np.asarray(to_port @ z_node))
 
 
 def _real_block(linear: ComplexArray, conjugate: ComplexArray | None = None) -> FloatArray:
