@@ -37,7 +37,7 @@ def regimes(network, p, q):
     flow = solve_power_flow(network, p.detach(), q.detach(), max_iterations=300)
     u = flow.v_terminal_magnitude_pu[..., : network.num_load_terminals]
     t = network.feeder.terminals
-    edges = [torch.from_numpy(edge) for edge in (t.vlow_pu, t.vmin_pu, t.vmax_pu)]
+    edges = [torch.tensor(edge) for edge in (t.vlow_pu, t.vmin_pu, t.vmax_pu)]
     places = sum((u > edge).to(torch.int64) for edge in edges)
     names = ("impedance", "line", "in range", "above")
     return {names[place] for place in places.flatten().tolist()}
