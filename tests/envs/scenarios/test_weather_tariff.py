@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 
 import numpy as np
+import pytest
 
 from gradmap.envs.scenarios.model import ScenarioSet
 from gradmap.envs.scenarios.noise import autoregressive, calendar_days, smooth
@@ -61,15 +62,45 @@ def test_smooth_noise_reaches_over_the_gap() -> None:
     assert np.abs(np.diff(values, axis=1)).max() < 0.3
 
 
+# Level in $/kWh at some hours, and what the dips and the peak make of it there,
+# a Gaussian of the hour's first quarter: -15 % at 3 and 13 h, +10 % at 19 h.
+WINTER = {
+    0: 0.15,
+    3: 0.15 * 0.851,
+    5: 0.15,
+    7: 0.22,
+    13: 0.22,
+    17: 0.30,
+    19: 0.30 * 1.099,
+    23: 0.15,
+}
+SUMMER = {9: 0.22, 11: 0.14, 13: 0.14 * 0.852, 15: 0.22, 17: 0.30, 19: 0.30 * 1.099}
+SATURDAY = {13: 0.14 * 0.852, 17: 0.22, 19: 0.22 * 1.099}
+
+
 def test_tariff_levels_follow_the_calendar() -> None:
     days = [datetime.date(2016, 1, 13), datetime.date(2016, 7, 13), datetime.date(2016, 7, 16)]
-    winter, summer, saturday = levels(days)[:, ::4]
-    assert winter[[0, 5, 22, 23]].tolist() == [0.12] * 4
-    assert winter[[6, 12, 16, 21]].tolist() == [0.22] * 4
-    assert winter[[17, 20]].tolist() == [0.38] * 2
-    assert summer[[10, 11, 14, 15]].tolist() == [0.22, 0.10, 0.10, 0.22]
-    assert summer[17] == 0.38
-    assert saturday[[12, 18]].tolist() == [0.10, 0.22]
+    for price, expected in zip(levels(days)[:, ::4], (WINTER, SUMMER, SATURDAY), strict=True):
+        # Dip and peak reach an hour or two beyond their middle.
+        assert price[list(expected)] == pytest.approx(list(expected.values()), rel=0.035)
+        middles = [hour for hour in expected if hour in (3, 13, 19)]
+        assert price[middles] == pytest.approx([expected[h] for h in middles], rel=2e-3)
+
+
+def test_prices_dip_at_night_and_noon_and_peak_in_the_evening() -> None:
+    summer = levels([datetime.date(2016, 7, 13)])[0]
+    hours = np.arange(96) / 4.0
+    for first, last, pick, middle in (
+        (0, 6, np.argmin, 3),
+        (11, 15, np.argmin, 13),
+        (17, 21, np.argmax, 19),
+    ):
+        inside = np.flatnonzero((hours >= first) & (hours < last))
+        assert abs(hours[inside[pick(summer[inside])]] - middle) <= 0.25
+    night, noon, day, evening = (
+        summer[(hours >= a) & (hours < b)] for a, b in ((0, 6), (11, 15), (6, 11), (17, 21))
+    )
+    assert max(night.max(), noon.max()) < day.min() <= day.max() < evening.min()
 
 
 def test_tariff_moves_with_the_wholesale_market() -> None:
