@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gradmap.feeders.errors import GradmapError
-from gradmap.feeders.model import ComplexArray, Feeder, FloatArray, IntArray
+from gradmap.feeders.model import GROUND, ComplexArray, Feeder, FloatArray, IntArray
 from gradmap.feeders.powerflow.fixed_point import fixed_point
 from gradmap.feeders.powerflow.loads import LoadLaw
 from gradmap.feeders.powerflow.network import Network
@@ -120,7 +120,8 @@ def _with_compensation(
 
 def _solve_linear_part(feeder: Feeder, ports: Ports) -> _Solved:
     y_siemens = sp.csc_matrix(feeder.y_siemens)
-    columns = [feeder.source_current_a, ports.incidence.T.toarray()]
+    incidence = _incidence(ports.nodes, feeder.num_nodes)
+    columns = [feeder.source_current_a, incidence.T.toarray()]
     right = np.column_stack(columns).astype(np.complex128)
     try:
         with warnings.catch_warnings():
@@ -137,9 +138,18 @@ def _solve_linear_part(feeder: Feeder, ports: Ports) -> _Solved:
     z_node: ComplexArray = np.asarray(
         solution[:, 1:] / ports.kv_base, np.complex128
     )  # 1 kVA at the base voltage, in A
-    to_port = sp.csr_matrix(ports.incidence.multiply(1e-3 / ports.kv_base[:, None]))
+    to_port = sp.csr_matrix(incidence.multiply(1e-3 / ports.kv_base[:, None]))
     u_open: ComplexArray = np.asarray(to_port @ v_open, np.complex128)
     return _Solved(v_open, z_node, u_open, np.asarray(to_port @ z_node))
+
+
+def _incidence(nodes: IntArray, num_nodes: int) -> sp.csr_matrix:
+    """+1 at the first node of each port, -1 at the second. `[port, node]`"""
+    incidence = sp.lil_matrix((len(nodes), num_nodes))
+    incidence[np.arange(len(nodes)), nodes[:, 0]] = 1.0
+    between = np.flatnonzero(nodes[:, 1] != GROUND)
+    incidence[between, nodes[between, 1]] = -1.0
+    return sp.csr_matrix(incidence)
 
 
 def _real_block(linear: ComplexArray, conjugate: ComplexArray | None = None) -> FloatArray:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import scipy.sparse as sp
 
-from gradmap.feeders.model import GROUND, ComplexArray, Feeder, FloatArray, IntArray, LoadModel
+from gradmap.feeders.model import ComplexArray, Feeder, FloatArray, IntArray, LoadModel
 from gradmap.feeders.powerflow.loads import LawTable
 
 DEVICE_VMIN_PU = 0.8
@@ -28,7 +27,8 @@ class Ports:
     stand in different slots.
 
     Attributes:
-        incidence: +1 and -1 at the nodes of each port. `[port, node]`
+        nodes: The two nodes of each port; the second may be `GROUND`.
+            `[port, 2]`
         kv_base: Rated voltage of the port's first terminal, kV. `[port]`
         terminal_port: Port of each terminal. `[terminal]`
         terminal_slot: Slot of each terminal. `[terminal]`
@@ -36,7 +36,7 @@ class Ports:
         s_nominal_kva: Nominal power, kVA, 0 for devices. `[terminal]`
     """
 
-    incidence: sp.csr_matrix
+    nodes: IntArray
     kv_base: FloatArray
     terminal_port: IntArray
     terminal_slot: IntArray
@@ -96,21 +96,13 @@ def find_ports(feeder: Feeder, devices: bool) -> Ports:
     kv_base = terminals.kv_rated[first]
     s_nominal = np.concatenate([terminals.p_kw + 1j * terminals.q_kvar, np.zeros(num_devices)])
     return Ports(
-        incidence=_incidence(np.array(list(port_of)), feeder.num_nodes),
+        nodes=np.array(list(port_of)),
         kv_base=kv_base,
         terminal_port=port,
         terminal_slot=slot,
         table=_law_table(feeder, num_devices, kv_base[load_port] / terminals.kv_rated),
         s_nominal_kva=s_nominal,
     )
-
-
-def _incidence(pairs: IntArray, num_nodes: int) -> sp.csr_matrix:
-    incidence = sp.lil_matrix((len(pairs), num_nodes))
-    incidence[np.arange(len(pairs)), pairs[:, 0]] = 1.0
-    between = np.flatnonzero(pairs[:, 1] != GROUND)
-    incidence[between, pairs[between, 1]] = -1.0
-    return sp.csr_matrix(incidence)
 
 
 def _law_table(feeder: Feeder, num_devices: int, ratio: FloatArray) -> LawTable:
