@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": ("cli_evaluate", "judge a trained run on days it has not seen"),
     "compare": ("cli_compare", "train and judge several methods on equal terms"),
     "validate": ("cli_validate", "hold the power flow to OpenDSS"),
+    "bench": ("bench", "time the power flow and its gradient beside OpenDSS"),
     "methods": ("cli_lists", "list the methods"),
     "feeders": ("cli_lists", "list the feeders"),
 }
