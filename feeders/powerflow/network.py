@@ -127,7 +127,8 @@ class Network:
         """
         from gradmap.feeders.powerflow.assembly import assemble_network
 
-        return assemble_network(feeder, devices).to(device=device, dtype=dtype)
+        with torch.inference_mode(False):  # else no gradient could use the tensors
+            return assemble_network(feeder, devices).to(device=device, dtype=dtype)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

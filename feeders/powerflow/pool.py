@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import torch
+
 _Workspace = TypeVar("_Workspace")
 
 _MAX_KEPT = 8
@@ -40,7 +42,9 @@ class Pool:
         """
         workspace = self._idle.pop(key, None)
         if workspace is None:
-            workspace = make()
+            # Buffers made in inference mode could not be used outside it.
+            with torch.inference_mode(False):
+                workspace = make()
         yield workspace
         # Not after an error, which may have left anything in it.
         self._idle[key] = workspace

@@ -241,3 +241,16 @@ def test_pickled_network_gives_the_same_numbers(network, draw):
     p, q = draw(network, 3)
     copy: Network = pickle.loads(pickle.dumps(network))
     assert torch.equal(solve_power_flow(copy, p, q).v_pu, solve_power_flow(network, p, q).v_pu)
+
+
+def test_inference_mode_leaves_nothing_behind(ieee123, draw):
+    with torch.inference_mode():
+        network = Network.from_feeder(ieee123)
+        p, q = draw(network, 3)
+        inside = solve_power_flow(network, p, q).v_pu
+    p, q = draw(network, 3)
+    flow = solve_power_flow(network, p.requires_grad_(), q)
+    flow.losses_kw.sum().backward()
+    assert torch.equal(flow.v_pu, inside.clone())
+    with torch.inference_mode():
+        assert torch.equal(solve_power_flow(network, p, q).v_pu, inside)
