@@ -61,7 +61,7 @@ def load_checkpoint(
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         found = content["format"]
-        tensors, meta = dict(content["tensors"]), json.loads(content["meta"])
+        tensors, meta = dict(content["tensors"]), dict(json.loads(content["meta"]))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise GradmapError(
