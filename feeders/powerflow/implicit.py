@@ -80,8 +80,9 @@ class ImplicitPowerFlow(torch.autograd.Function):
             grad_j = None if grad_j is None else grad_j.masked_fill(failed, 0.0)
         right = _right_side(network, grad_u, grad_j)
         grads = []
-        for part in chunks(network, len(u)):
-            rows = [x[part] for x in (p_kw, q_kvar, u, right)]
+        parts = chunks(network, len(u))
+        for part in parts:
+            rows = [x if len(parts) == 1 else x[part] for x in (p_kw, q_kvar, u, right)]
             batch = len(rows[0])
             make = functools.partial(_Adjoint, network, batch)
             with network.pool.borrow(("adjoint", batch), make) as adjoint:
@@ -109,13 +110,13 @@ class _Adjoint:
     def __init__(self, network: Network, batch: int) -> None:
         self.network = network
         self.slot_power = SlotPower(network, batch)
-        ports = network.num_padded_ports
-        shape = (batch, 2, ports)
-        self.y, self.k, self.d_re, self.d_im, self.pulled, self.change = network.step.new_empty(
-            6, *shape
-        ).unbind(0)
-        self.iterates = network.step.new_empty(2, *shape).unbind(0)
-        self.h = network.step.new_empty(shape)
+        shape = (batch, 2, network.num_padded_ports)
+        buffers = network.step.new_empty(9, *shape)
+        self.y, self.h, self.k, self.d_re, self.d_im, self.pulled, self.change = buffers[:7]
+        self.iterates = buffers[7:].unbind(0)
+        self.flat_pulled, self.flat_change = self.pulled.flatten(1), self.change.flatten(1)
+        self.parts = [x.unbind(1) for x in (self.y, self.h, self.k, self.d_re, self.d_im)]
+        self.offset, self.offset_gap = network.offset.unbind(0)
         self.is_blocked = network.device.type != "cpu"
 
     def linearise(self, p_kw: Tensor, q_kvar: Tensor, u: Tensor) -> None:
@@ -124,37 +125,36 @@ class _Adjoint:
         `d_re` and `d_im` are the gradients, planar, of its real and imaginary
         parts with respect to the voltage.
         """
-        law, y, h, k = self.network.law, self.y, self.h, self.k
+        y, h, k = self.y, self.h, self.k
+        (y_re, y_im), (h_re, h_im), (k_re, k_im), d_re, d_im = self.parts
         self.slot_power.load(p_kw, q_kvar)
-        self.u = u.view_as(y)
-        re, im = self.u.unbind(1)
-        r = torch.addcmul(re * re, im, im).rsqrt_().unsqueeze(1)
-        self.gain, slope = law.gain_and_slope(r)
-        self.offset, gap = self.network.offset.unbind(0)
         power = self.slot_power.power
+        self.u = u.view_as(y)
+        self.u_parts = re, im = self.u.unbind(1)
+        square = torch.mul(re, re).addcmul_(im, im).unsqueeze(1)
+        r = square.rsqrt()
+        self.gain, slope = self.network.law.gain_and_slope(r)
         torch.addcmul(self.offset, power[0], self.gain[0], out=y)
         torch.mul(power[0], slope[0], out=h)
         for slot in range(1, len(power)):
             y.addcmul_(power[slot], self.gain[slot])
             h.addcmul_(power[slot], slope[slot])
-        # How the magnitude moves the current: k = r^3 sum conj(s) g' u.
-        h.mul_(r * r * r)
-        (y_re, y_im), (h_re, h_im) = y.unbind(1), h.unbind(1)
-        torch.mul(h_re, re, out=k[:, 0]).addcmul_(h_im, im, value=-1)
-        torch.mul(h_re, im, out=k[:, 1]).addcmul_(h_im, re)
-        d_re, d_im = self.d_re, self.d_im
-        torch.mul(k[:, :1], self.u, out=d_re).neg_()
-        d_re[:, 0].add_(y_re)
-        d_re[:, 1].sub_(y_im)
-        torch.mul(k[:, 1:], self.u, out=d_im).neg_()
-        y.add_(gap)
-        d_im[:, 0].add_(y_im)
-        d_im[:, 1].add_(y_re)
+        # How the magnitude moves the current: k = -r^3 sum conj(s) g' u.
+        h.mul_(r.div_(square).neg_())
+        torch.mul(h_re, re, out=k_re).addcmul_(h_im, im, value=-1)
+        torch.mul(h_re, im, out=k_im).addcmul_(h_im, re)
+        torch.mul(k[:, :1], self.u, out=self.d_re)
+        d_re[0].add_(y_re)
+        d_re[1].sub_(y_im)
+        torch.mul(k[:, 1:], self.u, out=self.d_im)
+        y.add_(self.offset_gap)
+        d_im[0].add_(y_im)
+        d_im[1].add_(y_re)
 
     def solve(self, right: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
         """Returns the gradients of P and Q, `[batch, terminal]`."""
         w_re, w_im = self._fixed_point(right, tolerance).unbind(1)
-        re, im = self.u.unbind(1)
+        re, im = self.u_parts
         along = torch.addcmul(w_re * re, w_im, im)
         across = torch.addcmul(w_re * im, w_im, re, value=-1)
         grad_p, grad_q = along * self.gain[:, :, 0], across * self.gain[:, :, -1]
@@ -162,7 +162,7 @@ class _Adjoint:
 
     def _fixed_point(self, right: Tensor, tolerance: float) -> Tensor:
         """Iterates `w = right + adjoint D^T w`; the map carries the minus."""
-        pulled, change = self.pulled.flatten(1), self.change.flatten(1)
+        pulled, change = self.flat_pulled, self.flat_change
         limit = right.abs().amax(1).mul_(tolerance)
         w = right.view_as(self.pulled)
         for k in range(1, _LIMIT + 1):
