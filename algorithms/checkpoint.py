@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import tempfile
+import warnings
 from typing import Any
 
 import torch
@@ -59,7 +60,10 @@ def load_checkpoint(
     if not path.is_file():
         raise GradmapError(f"no checkpoint at {path}; name a run directory that has been trained")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Torch warns of pickles of another make, then refuses them: one line is enough.
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
         found = content["format"]
         tensors, meta = dict(content["tensors"]), dict(json.loads(content["meta"]))
     except Exception as error:
