@@ -161,8 +161,8 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
         except ValueError as error:
             raise GradmapError(f"actions must have shape (1,) each: {error}") from error
         if flat.shape[1] != len(self.agents):
-            found = np.shape(actions[self.agents[0]])
-            raise GradmapError(f"actions must have shape (1,) each; found {found}")
+            shape = np.shape(actions[self.agents[0]])
+            raise GradmapError(f"actions must have shape (1,) each; found {shape}")
         if not np.isfinite(flat).all():
             worst = self.agents[int((~np.isfinite(flat[0])).argmax())]
             raise GradmapError(f"the action of {worst} is not finite; expected -1 to 1")
