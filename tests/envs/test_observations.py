@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -55,14 +54,13 @@ def test_features_are_own_site_and_public_figures(core):
     public = {
         "tariff": (s.tariff_usd_per_kwh[index, 17] - TARIFF_MIDDLE) / TARIFF_SCALE,
         "temp_outdoor": (s.temp_outdoor_degc[index, 17] - TEMP_MIDDLE) / TEMP_SCALE,
-        "sin_day": np.full(4, math.sin(2 * math.pi * 17 / 48)),
-        "cos_day": np.full(4, math.cos(2 * math.pi * 17 / 48)),
-        "sin_half_day": np.full(4, math.sin(4 * math.pi * 17 / 48)),
-        "cos_half_day": np.full(4, math.cos(4 * math.pi * 17 / 48)),
         "working_day": [
             1.0 if datetime.date.fromisoformat(s.date[day]).weekday() < 5 else -1.0 for day in index
         ],
     }
+    for parts, name in enumerate(("day", "half_day", "third_day", "quarter_day"), start=1):
+        angle = 2 * math.pi * parts * 17 / 48
+        public |= {f"sin_{name}": [math.sin(angle)] * 4, f"cos_{name}": [math.cos(angle)] * 4}
     for name, expected in public.items():
         column = feature(seen, name)
         assert torch.equal(column, column[:, :1].expand_as(column)), name
