@@ -91,6 +91,9 @@ class PerfectForesight:
         core: The environment.
         config: Settings.
         split: The days.
+
+    Raises:
+        GradmapError: If the split has no days.
     """
 
     def __init__(self, core: Core, config: OracleConfig, split: str = "test") -> None:
@@ -98,6 +101,8 @@ class PerfectForesight:
         self.config = config
         self.counters = Counters()
         self.days = core.days(split)
+        if not len(self.days):
+            raise GradmapError(f"there are no days of split {split!r} to optimise; give some")
         shape = (len(self.days), core.num_steps, core.num_agents)
         self.action = torch.zeros(shape, device=core.device, requires_grad=True)
         self.optimiser = torch.optim.Adam([self.action], lr=config.learning_rate, fused=True)
@@ -170,12 +175,22 @@ class PerfectForesight:
         return {key: value.clone() for key, value in state.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` returned; see `Trainer.load_state_dict`."""
+        """Takes over what `state_dict` returned; see `Trainer.load_state_dict`.
+
+        Raises:
+            GradmapError: If it was computed for other days.
+        """
+        if not torch.equal(state["days"].to(self.days.device), self.days):
+            raise GradmapError(
+                f"perfect foresight was computed for {len(state['days'])} other days; "
+                "compute it again"
+            )
         with torch.no_grad():
             self.action.copy_(state["action"])
             for name, value in vars(self._prices).items():
                 value.copy_(state[f"prices.{name}"])
-        moments = {k[5:]: v for k, v in state.items() if k.startswith("adam.")}
+        # Adam would take the tensors themselves over, and change the caller's.
+        moments = {k[5:]: v.clone() for k, v in state.items() if k.startswith("adam.")}
         if moments:
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": {0: moments}})
         self.counters = Counters(*state["counters"].tolist())
