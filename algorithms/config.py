@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from gradmap.feeders.errors import raise_faults
+
+PriceKind = Literal["dual", "fixed", "none"]
+Proximal = Literal["clip", "quadratic"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,14 +16,18 @@ class PriceConfig:
     """How constraints are priced during learning.
 
     Attributes:
-        kind: `dual` moves multipliers by dual ascent, `fixed` keeps one price
-            for ever, `none` leaves the network out.
-        voltage_usd_per_pu: Price of a p.u. of voltage violation for one step
-            at one node: the fixed price, or where the multipliers start.
-        overload_usd: Price of loading a branch by its rating beyond its
-            rating for one step; fixed, or where the multipliers start.
+        kind: `dual` adds multipliers, moved by dual ascent, to the shared
+            price; `fixed` charges the shared price alone; `none` leaves the
+            network out.
+        voltage_usd_per_pu: Shared price of a p.u. of voltage violation for
+            one step at one node.
+        overload_usd: Shared price of loading a branch by its rating beyond
+            its rating for one step.
         dual_step: Step of the ascent: how much a multiplier rises, in its
             unit, for an expected violation of 1.
+        dual_decay: Share of a multiplier that each step forgets. The first
+            policies violate limits that later ones never come near; without
+            forgetting, their prices would stay.
         dual_max: Upper bound of every multiplier.
         tolerance_pu: Expected violation that is not worth pricing; below it
             multipliers fall.
@@ -30,13 +37,28 @@ class PriceConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    kind: Literal["dual", "fixed", "none"] = "dual"
-    voltage_usd_per_pu: float = 100.0
-    overload_usd: float = 10.0
-    dual_step: float = 3e4
+    kind: PriceKind = "dual"
+    voltage_usd_per_pu: float = 300.0
+    overload_usd: float = 30.0
+    dual_step: float = 5e4
+    dual_decay: float = 0.03
     dual_max: float = 1e5
     tolerance_pu: float = 0.0
-    margin_pu: float = 0.002
+    margin_pu: float = 0.0
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.kind not in get_args(PriceKind):
+            faults.append(
+                f"kind is {self.kind!r}, expected one of {', '.join(get_args(PriceKind))}"
+            )
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name != "kind" and not value >= 0:
+                faults.append(f"{field.name} is {value}, expected 0 or more")
+        if self.dual_decay >= 1:
+            faults.append(f"dual_decay is {self.dual_decay}, expected less than 1")
+        raise_faults("price", faults)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,14 +86,14 @@ class LearnerConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    hidden: tuple[int, ...] = (32, 32)
-    days_per_batch: int = 8
+    hidden: tuple[int, ...] = (16, 16)
+    days_per_batch: int = 16
     learning_rate: float = 5e-3
     learning_rate_final: float = 0.1
-    reuse_passes: int = 4
+    reuse_passes: int = 2
     minibatches: int = 8
     trust_region: float = 0.05
-    proximal: Literal["clip", "quadratic"] = "clip"
+    proximal: Proximal = "clip"
     projection_usd_per_kwh: float = 0.02
     price: PriceConfig = PriceConfig()
 
@@ -83,6 +105,15 @@ class LearnerConfig:
         for name in ("learning_rate", "trust_region"):
             if not getattr(self, name) > 0:
                 faults.append(f"{name} is {getattr(self, name)}, expected more than 0")
+        if not 0 <= self.learning_rate_final <= 1:
+            faults.append(f"learning_rate_final is {self.learning_rate_final}, expected 0 to 1")
+        if not self.projection_usd_per_kwh >= 0:
+            faults.append(
+                f"projection_usd_per_kwh is {self.projection_usd_per_kwh}, expected 0 or more"
+            )
+        if self.proximal not in get_args(Proximal):
+            known = ", ".join(get_args(Proximal))
+            faults.append(f"proximal is {self.proximal!r}, expected one of {known}")
         if not self.hidden or min(self.hidden) < 1:
             faults.append(f"hidden is {self.hidden}, expected one or more positive widths")
         raise_faults("learner", faults)

@@ -40,20 +40,22 @@ class GradMAP(GradientLearner):
 
     def _reuse(self, done: Rollout, gradient: Tensor) -> None:
         """Improves the networks on the samples of a rollout."""
+        # One order for all agents and passes: shuffling is then one gather, and
+        # every minibatch a slice of memory.
+        num_samples = gradient.shape[0] * gradient.shape[1]
+        order = torch.randperm(num_samples, generator=self.generator).to(gradient.device)
 
         def by_agent(x: Tensor) -> Tensor:
-            return x.flatten(0, 1).transpose(0, 1).contiguous()
+            return x.flatten(0, 1)[order].transpose(0, 1).contiguous()
 
-        observation, before, slope = map(by_agent, (done.observation, done.action, gradient))
+        samples = [by_agent(x) for x in (done.observation, done.action, gradient)]
         surrogate = SURROGATES[self.config.proximal]
-        num_samples = before.shape[1]
         size = -(-num_samples // self.config.minibatches)
+        batches = list(zip(*(x.split(size, dim=1) for x in samples), strict=True))
         for _ in range(self.config.reuse_passes):
-            # One order for all agents: a batched gather instead of one each.
-            order = torch.randperm(num_samples, generator=self.generator).to(before.device)
-            for chosen in order.split(size):
-                change = self.actors(observation[:, chosen]) - before[:, chosen]
-                loss = surrogate(slope[:, chosen], change, self.config.trust_region).sum()
+            for observation, before, slope in batches:
+                change = self.actors(observation) - before
+                loss = surrogate(slope, change, self.config.trust_region).sum()
                 self.optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimiser.step()

@@ -18,27 +18,49 @@ from gradmap.envs.core import Core
 from gradmap.envs.counters import Counters
 from gradmap.envs.outcome import Outcome
 from gradmap.envs.policy import Policy
+from gradmap.feeders.errors import GradmapError
 
 
 class DaySampler:
-    """Draws batches of training days, each day once before any comes again.
+    """Draws batches of training days, spread over the seasons.
+
+    The days, in the order of the calendar, are cut into as many equal seasons
+    as a batch has days; a batch takes one of each. It is as fair as drawing
+    them all alike, with far less variance: days differ by season most of all.
 
     Args:
-        days: The days. `[day]`
+        days: The days in the order of the calendar. `[day]`
+        batch: Days in a batch.
         generator: Source of the shuffles, on the CPU.
+
+    Attributes:
+        order: Days to come, a shuffled row per season. `[batch, round]`
+        position: Columns of `order` that are used up.
+
+    Raises:
+        GradmapError: If there are no days.
     """
 
-    def __init__(self, days: Tensor, generator: torch.Generator) -> None:
+    def __init__(self, days: Tensor, batch: int, generator: torch.Generator) -> None:
+        if not len(days):
+            raise GradmapError("there are no training days; give scenarios with a train split")
         self._days = days
         self._generator = generator
-        self.queue = torch.empty(0, dtype=torch.int64)
+        # With fewer days than a batch some come twice; none is ever left out.
+        rounds = -(-len(days) // batch)
+        edges = torch.arange(batch * rounds) * len(days) // (batch * rounds)
+        self._seasons = edges.reshape(batch, rounds)
+        self.order = self._seasons
+        self.position = rounds
 
-    def draw(self, num: int) -> Tensor:
-        """Returns the next `num` days. `[num]`, int64"""
-        while len(self.queue) < num:
-            fresh = torch.randperm(len(self._days), generator=self._generator)
-            self.queue = torch.cat((self.queue, fresh))
-        drawn, self.queue = self.queue[:num], self.queue[num:]
+    def draw(self) -> Tensor:
+        """Returns the next batch of days. `[batch]`, int64"""
+        if self.position >= self._seasons.shape[1]:
+            shuffle = torch.rand(self._seasons.shape, generator=self._generator).argsort(1)
+            self.order = self._seasons.gather(1, shuffle)
+            self.position = 0
+        drawn = self.order[:, self.position]
+        self.position += 1
         return self._days[drawn.to(self._days.device)]
 
 
@@ -59,7 +81,7 @@ class GradientLearner(abc.ABC):
         actors = Actors(core.num_agents, core.num_features, config.hidden, self.generator)
         self.actors = actors.to(core.device)
         self.prices = Multipliers(core, config.price)
-        self.sampler = DaySampler(core.days("train"), self.generator)
+        self.sampler = DaySampler(core.days("train"), config.days_per_batch, self.generator)
         self.optimiser = torch.optim.Adam(
             self.actors.parameters(), lr=config.learning_rate, fused=True
         )
@@ -88,7 +110,7 @@ class GradientLearner(abc.ABC):
         fraction = low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * fraction
-        days = self.sampler.draw(self.config.days_per_batch)
+        days = self.sampler.draw()
         done, found = self.update(days)
         usable = done.outcome.is_usable[:, -1]
         self.prices.ascend(found, usable)
@@ -151,7 +173,8 @@ class GradientLearner(abc.ABC):
             state.update({f"adam.{index}.{k}": v for k, v in entry.items()})
         state.update({f"prices.{k}": v for k, v in self.prices.tensors().items()})
         state["random"] = self.generator.get_state()
-        state["queue"] = self.sampler.queue
+        state["sampler.order"] = self.sampler.order
+        state["sampler.position"] = torch.tensor(self.sampler.position)
         state["counters"] = torch.tensor(dataclasses.astuple(self.counters))
         return {key: value.clone() for key, value in state.items()}
 
@@ -167,9 +190,11 @@ class GradientLearner(abc.ABC):
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in part("adam.").items():
             index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = value
+            # Adam would take the tensor itself over, and change the caller's.
+            moments.setdefault(int(index), {})[name] = value.clone()
         self.optimiser.load_state_dict({**optimiser, "state": moments})
         self.prices.load(part("prices."))
         self.generator.set_state(state["random"].cpu())
-        self.sampler.queue = state["queue"].cpu()
+        self.sampler.order = state["sampler.order"].cpu()
+        self.sampler.position = int(state["sampler.position"])
         self.counters = Counters(*state["counters"].tolist())

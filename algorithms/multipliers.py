@@ -11,16 +11,22 @@ from gradmap.envs.core import Core
 
 
 class Multipliers:
-    """One price for each step of the day and each limit of the network.
+    """One multiplier for each step of the day and each limit of the network.
+
+    What a violation is charged is the price that all limits share, plus its
+    limit's own multiplier: an augmented Lagrangian with the exact penalty in
+    place of a quadratic one.
 
     Args:
         core: The environment.
         config: How constraints are priced.
 
     Attributes:
-        over: Prices of high voltage, $ per p.u. and step. `[time, monitored]`
-        under: Prices of low voltage, likewise.
-        overload: Prices of overload, $ per rating and step. `[time, branch]`
+        over: Multipliers of high voltage, $ per p.u. and step, from 0.
+            `[time, monitored]`
+        under: Multipliers of low voltage, likewise.
+        overload: Multipliers of overload, $ per rating and step.
+            `[time, branch]`
     """
 
     def __init__(self, core: Core, config: PriceConfig) -> None:
@@ -29,13 +35,10 @@ class Multipliers:
         branches = len(core.feeder.branches)
         real = core.network.real_dtype
 
-        def full(size: int, value: float) -> Tensor:
-            value = 0.0 if config.kind == "none" else value
-            return torch.full((steps, size), value, dtype=real, device=core.device)
+        def zeros(size: int) -> Tensor:
+            return torch.zeros((steps, size), dtype=real, device=core.device)
 
-        self.over = full(nodes, config.voltage_usd_per_pu)
-        self.under = full(nodes, config.voltage_usd_per_pu)
-        self.overload = full(branches, config.overload_usd)
+        self.over, self.under, self.overload = zeros(nodes), zeros(nodes), zeros(branches)
 
     def charge(self, found: Violations) -> Tensor:
         """Prices the violations of a batch of days.
@@ -46,10 +49,11 @@ class Multipliers:
         Returns:
             The price of each step. `[batch, time]`
         """
+        voltage, overload = self.config.voltage_usd_per_pu, self.config.overload_usd
         return (
-            (found.over_pu * self.over).sum(-1)
-            + (found.under_pu * self.under).sum(-1)
-            + (found.overload * self.overload).sum(-1)
+            (found.over_pu * (voltage + self.over)).sum(-1)
+            + (found.under_pu * (voltage + self.under)).sum(-1)
+            + (found.overload * (overload + self.overload)).sum(-1)
         )
 
     @torch.no_grad()
@@ -70,6 +74,7 @@ class Multipliers:
         )
         for multiplier, violation in pairs:
             mean = torch.einsum("b,btj->tj", weight, violation.nan_to_num(0.0))
+            multiplier *= 1.0 - self.config.dual_decay
             multiplier += self.config.dual_step * (mean - self.config.tolerance_pu)
             multiplier.clamp_(0.0, self.config.dual_max)
 

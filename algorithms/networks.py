@@ -44,7 +44,10 @@ class StackedLinear(nn.Module):
 
 
 class StackedMLP(nn.Sequential):
-    """A tanh network per agent.
+    """A network per agent, SiLU between its layers.
+
+    SiLU is smooth, which the gradient through observations wants, and costs
+    half of tanh on a CPU.
 
     Args:
         num_agents: Number of agents.
@@ -68,7 +71,7 @@ class StackedMLP(nn.Sequential):
         for width in hidden:
             layers += [
                 StackedLinear(num_agents, num_in, width, math.sqrt(2.0), generator),
-                nn.Tanh(),
+                nn.SiLU(),
             ]
             num_in = width
         layers.append(StackedLinear(num_agents, num_in, num_out, gain, generator))

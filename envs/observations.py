@@ -12,6 +12,10 @@ FEATURES = (
     "cos_day",
     "sin_half_day",
     "cos_half_day",
+    "sin_third_day",
+    "cos_third_day",
+    "sin_quarter_day",
+    "cos_quarter_day",
     "working_day",
     "tariff",
     "temp_outdoor",
@@ -28,16 +32,17 @@ VOLTAGE_SCALE = 0.05
 
 
 def clock_features(num_steps: int) -> Tensor:
-    """Time of day as two harmonics.
+    """Time of day as four harmonics: enough to tell one hour from the next.
 
     Args:
         num_steps: Steps a day.
 
     Returns:
-        The first four features of every step, float32. `[time, 4]`
+        The first eight features of every step, float32. `[time, 8]`
     """
     angle = 2.0 * math.pi * torch.arange(num_steps) / num_steps
-    return torch.stack((angle.sin(), angle.cos(), (2 * angle).sin(), (2 * angle).cos()), dim=-1)
+    waves = [wave(k * angle) for k in (1, 2, 3, 4) for wave in (torch.sin, torch.cos)]
+    return torch.stack(waves, dim=-1)
 
 
 def stack_features(
@@ -52,7 +57,7 @@ def stack_features(
     """Puts the observation together, each feature scaled to about -1 to 1.
 
     Args:
-        clock: The clock's features. `[4]`
+        clock: The clock's features. `[8]`
         working_day: 1 from Monday to Friday, else -1. `[batch]`
         tariff_usd_per_kwh: Price now. `[batch]`
         temp_outdoor_degc: Outdoor temperature now. `[batch]`
@@ -68,7 +73,7 @@ def stack_features(
     batch, num_agents = own_state.shape
     public = torch.cat(
         (
-            clock.expand(batch, 4),
+            clock.expand(batch, -1),
             working_day.unsqueeze(-1),
             ((tariff_usd_per_kwh - TARIFF_MIDDLE) / TARIFF_SCALE).unsqueeze(-1),
             ((temp_outdoor_degc - TEMP_MIDDLE) / TEMP_SCALE).unsqueeze(-1),
