@@ -1,4 +1,4 @@
-"""`gradmap bench`: speed of the power flow and its gradient, beside OpenDSS."""
+"""`gradmap bench`: speed of the power flow beside OpenDSS, of environment and learning."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from gradmap.feeders.model import Feeder
 
 DESCRIPTION = """\
-Times the power flow and its gradient against OpenDSS, in one run: every
-engine solves the same scenarios in turn, to the same accuracy, and medians
-over the rounds are printed, as other work on the machine disturbs single
-figures."""
+Times the power flow and its gradient against OpenDSS, then the environment
+and the learners. Contenders take turns (engines on the same scenarios, to the
+same accuracy), and medians over the rounds are printed, as other work on the
+machine disturbs single figures."""
 
 _ROUNDS, _QUICK_ROUNDS = 21, 3
 
@@ -86,9 +86,10 @@ def run(command: str, words: Sequence[str]) -> int:
 
 def _sections() -> tuple[Callable[[Feeder, int], Section], ...]:
     """What is timed, in order; each takes the feeder and the number of rounds."""
+    from gradmap.experiments.bench_learning import environment_section, learning_section
     from gradmap.experiments.bench_power_flow import gradient_section, power_flow_section
 
-    return power_flow_section, gradient_section
+    return power_flow_section, gradient_section, environment_section, learning_section
 
 
 def _machine(threads: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from gradmap.experiments import bench, bench_power_flow
+from gradmap.experiments import bench, bench_learning, bench_power_flow
 from gradmap.experiments.bench_timing import Rates
 from gradmap.feeders.catalog import load_feeder
 from gradmap.feeders.dss_loop import OpenDSSLoop
@@ -39,6 +39,9 @@ def test_report_holds_every_figure(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench_power_flow, "_BATCHES", (1, 1024))
     monkeypatch.setattr(bench_power_flow, "_GRADIENT_BATCHES", (8,))
     monkeypatch.setattr(bench, "_QUICK_ROUNDS", 1)
+    monkeypatch.setattr(bench_learning, "_NUM_AGENTS", 20)
+    monkeypatch.setattr(bench_learning, "_BATCHES", (2,))
+    monkeypatch.setattr(bench_learning, "_DAYS_PER_BATCH", (2,))
     path = tmp_path / "bench.json"
     assert bench.run("bench", ["--quick", "--json", str(path)]) == 0
     report = json.loads(path.read_text("utf-8"))
@@ -47,6 +50,12 @@ def test_report_holds_every_figure(monkeypatch, tmp_path, capsys):
     assert len(rows) == 6
     assert all(row["error_pu"] <= 1e-6 and row["solves_per_s"] > 0 for row in rows)
     assert [row["dtype"] for row in report["gradient"]["rows"]] == ["complex64", "complex128"]
+    (environment,) = report["environment"]["rows"]
+    assert report["environment"]["num_agents"] == 20
+    assert environment["solve_ms"] > 0
+    assert environment["steps_per_s"] > 0
+    (learning,) = report["learning"]["rows"]
+    assert learning["gradmap_iteration_s"] > learning["reuse_pass_s"] > 0
     assert "times the solves per second" in capsys.readouterr().out
 
 

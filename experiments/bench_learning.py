@@ -1,0 +1,256 @@
+"""Speed of the environment and of learning, on the published task at full size.
+
+What a step costs is split between the policies' networks and the power flow:
+which of the two decides how long a method takes, the tables show.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from rich import box
+from rich.table import Table
+from torch import Tensor
+
+from gradmap.algorithms.gradmap import GradMAP
+from gradmap.algorithms.learner import GradientLearner
+from gradmap.algorithms.networks import Actors
+from gradmap.algorithms.rollout import Rollout, environment_gradient, rollout
+from gradmap.algorithms.self_supervised import SelfSupervised
+from gradmap.envs.catalog import make
+from gradmap.envs.core import Core
+from gradmap.envs.state import State
+from gradmap.experiments.bench_power_flow import Section
+from gradmap.experiments.bench_timing import Contender, Rates
+from gradmap.experiments.registry import method_spec
+from gradmap.feeders.model import Feeder
+from gradmap.feeders.powerflow.solve import solve_power_flow
+
+TASK = "ieee123-mixed-v1"
+
+_NUM_AGENTS = 1000
+_BATCHES = (8, 16, 32)
+_DAYS_PER_BATCH = (8, 16)
+_SEED = 0
+_NOON = 0.5  # of the day: where single steps are timed
+
+PARTS = ("observe", "act", "step", "solve", "act_gradient", "solve_gradient")
+"""Parts of one step of the environment, each timed alone; `solve` is the part
+of `step` that solves the network, the last two are forward and backward."""
+
+
+class _OnePass(GradMAP):
+    """GradMAP whose reuse can be timed alone."""
+
+    def reuse_once(self, done: Rollout, gradient: Tensor) -> None:
+        """One pass over the samples; the settings ask for one."""
+        self._reuse(done, gradient)
+
+
+def environment_section(feeder: Feeder, num_rounds: int) -> Section:
+    """Times days of the environment, and the parts of a step.
+
+    Args:
+        feeder: Left aside: the task has the same feeder at taps of its own.
+        num_rounds: Rounds of timing; a day is long, so a third of them.
+
+    Returns:
+        The section.
+    """
+    core = make(TASK, num_agents=_NUM_AGENTS)
+    contenders: dict[str, Contender] = {}
+    for batch in _BATCHES:
+        learner = _learner(core, batch)
+        days = _days(core, batch)
+        steps = batch * core.num_steps
+        contenders[f"rollout, {batch}"] = _no_grad(rollout, core, learner.actors, days), steps
+        contenders[f"gradient, {batch}"] = _gradient(learner, days), steps
+        for name, call in _parts(core, learner.actors, days).items():
+            contenders[f"{name}, {batch}"] = call, 1
+    rates = Rates(contenders, _rounds(num_rounds))
+    rows = [
+        {
+            "batch": batch,
+            "steps_per_s": rates.median(f"rollout, {batch}"),
+            "gradient_steps_per_s": rates.median(f"gradient, {batch}"),
+            **{f"{name}_ms": 1e3 / rates.median(f"{name}, {batch}") for name in PARTS},
+        }
+        for batch in _BATCHES
+    ]
+    data = {"num_agents": core.num_agents, "rows": rows}
+    return Section(name="environment", table=_environment_table(core, rows), data=data)
+
+
+def learning_section(feeder: Feeder, num_rounds: int) -> Section:
+    """Times the outer iterations of the methods that learn through the gradient.
+
+    Args:
+        feeder: Left aside: the task has the same feeder at taps of its own.
+        num_rounds: Rounds of timing; an iteration is long, so a third of them.
+
+    Returns:
+        The section.
+    """
+    core = make(TASK, num_agents=_NUM_AGENTS)
+    contenders: dict[str, Contender] = {}
+    for count in _DAYS_PER_BATCH:
+        learner = _learner(core, count)
+        days = _days(core, count)
+        contenders[f"gradient, {count}"] = _gradient(learner, days), 1
+        contenders[f"pass, {count}"] = _reuse_pass(core, count, days), 1
+        contenders[f"gradmap, {count}"] = _iteration(learner), 1
+        other = dataclasses.replace(method_spec("ss-primal-dual").defaults, days_per_batch=count)
+        contenders[f"ss, {count}"] = _iteration(SelfSupervised(core, other, _SEED)), 1
+    rates = Rates(contenders, _rounds(num_rounds))
+    rows = [
+        {
+            "days_per_batch": count,
+            "env_gradient_s": 1 / rates.median(f"gradient, {count}"),
+            "reuse_pass_s": 1 / rates.median(f"pass, {count}"),
+            "reuse_passes": method_spec("gradmap").defaults.reuse_passes,
+            "gradmap_iteration_s": 1 / rates.median(f"gradmap, {count}"),
+            "self_supervised_iteration_s": 1 / rates.median(f"ss, {count}"),
+        }
+        for count in _DAYS_PER_BATCH
+    ]
+    data = {"num_agents": core.num_agents, "rows": rows}
+    return Section(name="learning", table=_learning_table(core, rows), data=data)
+
+
+def _rounds(num_rounds: int) -> int:
+    return max(1, num_rounds // 3)
+
+
+def _days(core: Core, batch: int) -> Tensor:
+    """Training days, spread over the year."""
+    days = core.days("train")
+    return days[torch.arange(batch) * len(days) // batch]
+
+
+def _learner(core: Core, days_per_batch: int) -> GradMAP:
+    config = dataclasses.replace(method_spec("gradmap").defaults, days_per_batch=days_per_batch)
+    return GradMAP(core, config, _SEED)
+
+
+def _no_grad(call: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    def run() -> Any:
+        with torch.no_grad():
+            return call(*arguments)
+
+    return run
+
+
+def _gradient(learner: GradientLearner, days: Tensor) -> Callable[[], tuple[Rollout, Tensor]]:
+    return lambda: environment_gradient(learner.core, learner.actors, days, learner.objective)
+
+
+def _iteration(learner: GradientLearner) -> Callable[[], dict[str, float]]:
+    return lambda: learner.iterate(0.0)
+
+
+def _reuse_pass(core: Core, days_per_batch: int, days: Tensor) -> Callable[[], None]:
+    config = dataclasses.replace(
+        method_spec("gradmap").defaults, days_per_batch=days_per_batch, reuse_passes=1
+    )
+    learner = _OnePass(core, config, _SEED)
+    done, gradient = _gradient(learner, days)()
+    return lambda: learner.reuse_once(done, gradient)
+
+
+def _parts(core: Core, actors: Actors, days: Tensor) -> dict[str, Callable[[], Any]]:
+    """The parts of a step at noon, in the order of `PARTS`."""
+    with torch.no_grad():
+        state = core.reset(days)
+        while state.step < _NOON * core.num_steps:
+            state, _ = core.step(state, actors.act(core.observe(state)))
+        observation = core.observe(state)
+        action = actors.act(observation)
+        p_kw, q_kvar = _powers(core, state, action)
+    seen = observation.clone().requires_grad_()
+    p_tracked = p_kw.clone().requires_grad_()
+
+    def solve(p: Tensor) -> Tensor:
+        return solve_power_flow(core.network, p, q_kvar).v_terminal_magnitude_pu
+
+    def solve_and_back() -> None:
+        v_pu = solve(p_tracked)
+        torch.autograd.grad(v_pu, p_tracked, torch.ones_like(v_pu))
+
+    def act_and_back() -> None:
+        # To the observation alone, as in an environment gradient.
+        actors.requires_grad_(False)
+        found = actors.act(seen)
+        torch.autograd.grad(found, seen, torch.ones_like(found))
+        actors.requires_grad_(True)
+
+    calls = (
+        _no_grad(core.observe, state),
+        _no_grad(actors.act, observation),
+        _no_grad(core.step, state, action),
+        _no_grad(solve, p_kw),
+        act_and_back,
+        solve_and_back,
+    )
+    return dict(zip(PARTS, calls, strict=True))
+
+
+def _powers(core: Core, state: State, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Powers of all terminals in the step that `action` makes. `[batch, terminal]` each"""
+    _, outcome = core.step(state, action)
+    days, at = state.days.cpu().numpy(), state.step
+    scenarios = core.scenarios
+    base_p, base_q, pv = (
+        torch.tensor(array[days, at], device=core.device)
+        for array in (scenarios.base_p_kw, scenarios.base_q_kvar, scenarios.pv_kw)
+    )
+    zeros = torch.zeros_like(base_p)
+    p_device = zeros.index_add(-1, core.agent_terminal, outcome.p_kw) - pv
+    q_device = zeros.index_add(-1, core.agent_terminal, outcome.q_kvar)
+    return torch.cat((base_p, p_device), -1), torch.cat((base_q, q_device), -1)
+
+
+def _environment_table(core: Core, rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(
+        title=f"environment, {core.config.name}: {core.num_agents:,} agents; steps of single days "
+        "a second, and ms for the parts of one step of the whole batch",
+        title_justify="left",
+        box=box.SIMPLE,
+        caption="act: the policies' networks; solve: the power flow inside step; act and solve "
+        "with gradient: forward and backward",
+    )
+    headings = ("batch", "steps/s", "with gradient", "observe", "act", "step", "solve")
+    for heading in (*headings, "act + grad", "solve + grad"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            str(row["batch"]),
+            f"{row['steps_per_s']:,.0f}",
+            f"{row['gradient_steps_per_s']:,.0f}",
+            *(f"{row[f'{name}_ms']:.2f}" for name in PARTS),
+        )
+    return table
+
+
+def _learning_table(core: Core, rows: Sequence[dict[str, Any]]) -> Table:
+    table = Table(
+        title=f"learning, {core.config.name}: {core.num_agents:,} agents, seconds",
+        title_justify="left",
+        box=box.SIMPLE,
+        caption="an iteration of GradMAP is one environment gradient and all its passes",
+    )
+    headings = ("days", "environment gradient", "reuse pass", "passes", "GradMAP iteration")
+    for heading in (*headings, "self-supervised iteration"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            str(row["days_per_batch"]),
+            f"{row['env_gradient_s']:.3f}",
+            f"{row['reuse_pass_s']:.3f}",
+            str(row["reuse_passes"]),
+            f"{row['gradmap_iteration_s']:.3f}",
+            f"{row['self_supervised_iteration_s']:.3f}",
+        )
+    return table
