@@ -21,7 +21,8 @@ SOURCES := gradmap $(PACKAGES) tests
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install compare validate test test-slow lint format types links bench docs dist clean
+.PHONY: help install compare validate readme test test-slow lint format types links bench docs dist \
+  clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,7 +46,12 @@ compare: $(STAMP) ## train every method on 1,000 agents and write results/compar
 validate: $(STAMP) ## compare the power flow with OpenDSS on IEEE 123
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap validate ieee123 $(ARGS)
 
-bench: $(STAMP) ## time power flow, gradient and environment against OpenDSS, one thread
+# The tables of the last `make compare`, and of a fresh validation.
+readme: $(STAMP) ## put the measured tables into README.md
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap validate ieee123 --json results/validate.json
+	$(BIN)/python -m gradmap.experiments.readme $(ARGS)
+
+bench: $(STAMP) ## time power flow (beside OpenDSS), environment and learning, one thread
 	OMP_NUM_THREADS=1 $(BIN)/gradmap bench $(ARGS)
 
 test: $(STAMP) ## run the tests, less than 8 minutes on two cores

@@ -79,14 +79,10 @@ def markdown(report: Report) -> str:
     Args:
         report: What was found.
     """
-    facts, config = report.facts, report.config
+    config = report.config
     parts = [
         f"# {config.task.name}: {config.task.num_agents} agents, seed {config.seed}",
-        f"{facts['num_days']} {config.split} days that no method was trained on. "
-        f"{_budget(config)} of training for each method, {config.workers} at a time, "
-        f"{config.threads} thread(s) each, on {facts['cpu']}, {facts['cores']} cores"
-        f"{', ' + facts['gpu'] if facts.get('gpu') else ''}; gradmap {facts['gradmap']}, "
-        f"torch {facts['torch']}. Costs and violations are means over the days.",
+        setting(report),
         main_table(report.rows),
         *calibration_lines(report.rows),
         *failure_lines(report.rows),
@@ -96,24 +92,41 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def main_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def setting(report: Report) -> str:
+    """What the figures hang on: days, budget, hardware and versions, in a paragraph.
+
+    Args:
+        report: What was found.
+    """
+    facts, config = report.facts, report.config
+    return (
+        f"{facts['num_days']} {config.split} days that no method was trained on. "
+        f"{_budget(config)} of training for each method, {config.workers} at a time, "
+        f"{config.threads} thread(s) each, on {facts['cpu']}, {facts['cores']} cores"
+        f"{', ' + facts['gpu'] if facts.get('gpu') else ''}; gradmap {facts['gradmap']}, "
+        f"torch {facts['torch']}. Costs and violations are means over the days."
+    )
+
+
+def main_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = tuple(_SHOWN)) -> str:
     """The main table in Markdown.
 
     Args:
         rows: From `table_rows`.
+        names: Columns to show, `title` first.
     """
     body = []
     for row in rows:
-        cells = [str(row["title"])] + [number(row[name]) for name in list(_SHOWN)[1:]]
+        cells = {name: str(row[name]) if name == "title" else number(row[name]) for name in names}
         gap = row["optimality_gap_pct"]
         if gap is not None and (row["node_step_violation_pct"] or 0) > SOLVABLE_PCT:
-            cells[2] += " *"  # a gap bought with violations is no gap
-        body.append(cells)
+            cells["optimality_gap_pct"] += " *"  # a gap bought with violations is no gap
+        body.append([cells[name] for name in names])
     note = (
         "gap: cost above perfect foresight's, percent of its size. "
         f"\\* with more than {SOLVABLE_PCT:g} % of node-steps in violation: not the same problem."
     )
-    return _grid(list(_SHOWN.values()), body) + "\n\n" + note
+    return grid([_SHOWN[name] for name in names], body) + "\n\n" + note
 
 
 def calibration_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -173,11 +186,16 @@ def race_table(race: Race) -> str:
             ]
         )
     columns = ["method", "training time", "environment gradients", "power flows"]
-    return head + "\n\n" + _grid([*columns, "time / GradMAP's", "gradients / GradMAP's"], body)
+    return head + "\n\n" + grid([*columns, "time / GradMAP's", "gradients / GradMAP's"], body)
 
 
-def _grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, first column to the left, padded so that it reads as text too."""
+def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, first column to the left, padded so that it reads as text too.
+
+    Args:
+        head: Headings.
+        body: Rows, as long as the heading.
+    """
     lines = [list(head), *map(list, body)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
 
