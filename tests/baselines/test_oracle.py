@@ -124,15 +124,17 @@ def test_prices_grow_where_limits_are_violated(short_core):
 
 
 def test_a_resumed_run_continues_to_the_same_numbers(short_core, tmp_path):
-    whole, first = (PerfectForesight(short_core, CONFIG) for _ in range(2))
+    tight = dataclasses.replace(CONFIG, margin_pu=0.04)  # so that prices move
+    whole, first = (PerfectForesight(short_core, tight) for _ in range(2))
     expected = [whole.iterate(k / 8) for k in range(8)]
     metrics = [first.iterate(k / 8) for k in range(3)]
     save_checkpoint(tmp_path / "c", first.state_dict(), {"task": "t"})
-    second = PerfectForesight(short_core, CONFIG)
+    second = PerfectForesight(short_core, tight)
     second.load_state_dict(load_checkpoint(tmp_path / "c")[0])
     assert second.counters == first.counters
     metrics += [second.iterate(k / 8) for k in range(3, 8)]
     assert metrics == expected
+    assert expected[0]["outside_band_pct"] > 0.0
     a, b = whole.state_dict(), second.state_dict()
     assert a.keys() == b.keys()
     assert all(torch.equal(a[key], b[key]) for key in a)

@@ -13,6 +13,7 @@ from gradmap.envs.fleet import build_agents
 from gradmap.envs.outcome import COST_TERMS, Outcome, stack_outcomes
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.powerflow.network import Network
+from gradmap.feeders.powerflow.solve import solve_power_flow
 
 # Powers and costs come from float32 devices; voltages are solved to 1e-8 p.u.,
 # and a batch stops iterating when its slowest scenario has converged.
@@ -256,8 +257,6 @@ def test_before_midnight_every_device_is_idle(short_core):
     index = days.numpy()
     s = short_core.scenarios
     network = Network.from_feeder(short_core.feeder, devices=True)
-    from gradmap.feeders.powerflow.solve import solve_power_flow
-
     p_kw = np.concatenate([s.base_p_kw[index, 0], -s.pv_kw[index, 0]], axis=-1)
     q_kvar = np.concatenate([s.base_q_kvar[index, 0], np.zeros_like(s.pv_kw[index, 0])], axis=-1)
     flow = solve_power_flow(network, torch.tensor(p_kw), torch.tensor(q_kvar))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -257,8 +258,6 @@ def test_an_unknown_render_mode_is_refused(short_core):
 
 
 def test_a_failed_power_flow_is_reported(make_core, few_days):
-    import dataclasses
-
     base = few_days.base_p_kw.copy()
     base[0, 1] *= 100.0
     core = make_core(3, scenarios=dataclasses.replace(few_days, base_p_kw=base), steps=3)
