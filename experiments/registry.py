@@ -101,13 +101,17 @@ _SPECS = (
         "Self-supervised, primal-dual",
         "one step per environment gradient, prices by dual ascent",
         _build_self_supervised,
+        defaults=LearnerConfig(learning_rate=2e-2),
     ),
     MethodSpec(
         "ss-fixed-penalty",
         "Self-supervised, fixed penalty",
         "one step per environment gradient, prices fixed",
         _build_self_supervised,
-        defaults=LearnerConfig(price=PriceConfig(kind="fixed")),
+        defaults=LearnerConfig(
+            learning_rate=2e-2,
+            price=PriceConfig(kind="fixed", voltage_usd_per_pu=700.0, overload_usd=70.0),
+        ),
     ),
     MethodSpec(
         "selfish",
