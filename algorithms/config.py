@@ -87,13 +87,13 @@ class LearnerConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     hidden: tuple[int, ...] = (16, 16)
-    days_per_batch: int = 16
-    learning_rate: float = 5e-3
-    learning_rate_final: float = 0.1
-    reuse_passes: int = 2
-    minibatches: int = 8
-    trust_region: float = 0.05
-    proximal: Proximal = "clip"
+    days_per_batch: int = 8
+    learning_rate: float = 1e-2
+    learning_rate_final: float = 0.05
+    reuse_passes: int = 4
+    minibatches: int = 4
+    trust_region: float = 0.1
+    proximal: Proximal = "quadratic"
     projection_usd_per_kwh: float = 0.02
     price: PriceConfig = PriceConfig()
 
