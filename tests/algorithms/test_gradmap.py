@@ -12,8 +12,24 @@ from gradmap.algorithms.gradmap import GradMAP
 from gradmap.algorithms.rollout import rollout
 from gradmap.algorithms.self_supervised import SelfSupervised
 
+# Written out: what is tested must not move with the tuning of the defaults.
+PRICE = PriceConfig(
+    kind="dual",
+    voltage_usd_per_pu=100.0,
+    overload_usd=10.0,
+    dual_step=3e4,
+    dual_decay=0.01,
+    margin_pu=0.03,
+)
 SMALL = LearnerConfig(
-    hidden=(8,), days_per_batch=4, reuse_passes=1, minibatches=1, price=PriceConfig(margin_pu=0.03)
+    hidden=(8,),
+    days_per_batch=4,
+    learning_rate=5e-3,
+    reuse_passes=1,
+    minibatches=1,
+    trust_region=0.05,
+    proximal="clip",
+    price=PRICE,
 )
 
 
@@ -120,7 +136,7 @@ def test_the_trust_region_holds_the_actions_back(short_core):
 def test_reuse_gains_more_from_one_environment_gradient(short_core):
     """What the method is for: a lower objective after the same number of them."""
     config = dataclasses.replace(
-        SMALL, price=PriceConfig(kind="fixed", voltage_usd_per_pu=100.0, margin_pu=0.02)
+        SMALL, price=dataclasses.replace(PRICE, kind="fixed", margin_pu=0.02)
     )
     reuse = dataclasses.replace(config, reuse_passes=8, trust_region=0.1)
     results = []
