@@ -91,7 +91,7 @@ class LearnerConfig:
     learning_rate: float = 1e-2
     learning_rate_final: float = 0.05
     reuse_passes: int = 4
-    minibatches: int = 4
+    minibatches: int = 8
     trust_region: float = 0.1
     proximal: Proximal = "quadratic"
     projection_usd_per_kwh: float = 0.02
