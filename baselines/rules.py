@@ -16,6 +16,7 @@ from gradmap.envs.observations import (
     TARIFF_SCALE,
     VOLTAGE_SCALE,
 )
+from gradmap.feeders.errors import raise_faults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,18 @@ class RulesConfig:
     thermostat_gain: float = 4.0
     droop_start_pu: float = 0.03
     droop_end_pu: float = 0.05
+
+    def __post_init__(self) -> None:
+        faults = []
+        for name in ("charge_rate", "discharge_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                faults.append(f"{name} is {getattr(self, name)}, expected 0 to 1")
+        if not 0 <= self.droop_start_pu < self.droop_end_pu:
+            faults.append(
+                f"droop is from {self.droop_start_pu} to {self.droop_end_pu}, "
+                "expected 0 <= start < end"
+            )
+        raise_faults("rules", faults)
 
 
 class RulesPolicy:

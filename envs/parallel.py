@@ -166,8 +166,9 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
         if not np.isfinite(flat).all():
             worst = self.agents[int((~np.isfinite(flat[0])).argmax())]
             raise GradmapError(f"the action of {worst} is not finite; expected -1 to 1")
+        action = torch.from_numpy(flat).to(self.core.device)
         with torch.no_grad():
-            self._state, outcome = self.core.step(self._state, torch.from_numpy(flat))
+            self._state, outcome = self.core.step(self._state, action)
             found = violations(outcome.flow, self.core.limits)
             terms = reward_terms(outcome, found, self.reward)[0].double().cpu().numpy()
         self._v_pu = outcome.flow.v_magnitude_pu[0].cpu().numpy()
