@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from gradmap.algorithms.rollout import rollout
 from gradmap.baselines.rules import RulesConfig, RulesPolicy
 from gradmap.envs.observations import FEATURES, TARIFF_MIDDLE, TARIFF_SCALE, VOLTAGE_SCALE
+from gradmap.feeders.errors import GradmapError
 
 CHEAP, MIDDLE, DEAR = 0.05, 0.22, 0.9
 
@@ -164,3 +165,10 @@ def test_settings_are_a_value():
     assert RulesConfig() == RulesConfig()
     with pytest.raises(dataclasses.FrozenInstanceError):
         RulesConfig().charge_rate = 1.0
+
+
+def test_settings_out_of_range_are_named_at_once():
+    with pytest.raises(GradmapError) as caught:
+        RulesConfig(charge_rate=1.5, discharge_rate=-0.1, droop_start_pu=0.05)
+    message = str(caught.value)
+    assert all(name in message for name in ("charge_rate is 1.5", "discharge_rate", "droop"))
