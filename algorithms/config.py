@@ -76,6 +76,9 @@ class LearnerConfig:
         minibatches: Optimiser steps in one pass.
         trust_region: Largest change of an action, on its [-1, 1] scale, that
             reuse still gains from.
+        trust_region_final: Fraction of `trust_region` left when the budget is
+            used up; it falls along a line. All agents move at once, each as
+            if the others stood still, so the end needs smaller changes.
         proximal: `clip` stops the gain at the trust region, `quadratic`
             charges the square of the change instead.
         projection_usd_per_kwh: Charge, in learning only, on setpoints that a
@@ -89,10 +92,11 @@ class LearnerConfig:
     hidden: tuple[int, ...] = (16, 16)
     days_per_batch: int = 8
     learning_rate: float = 1e-2
-    learning_rate_final: float = 0.05
+    learning_rate_final: float = 0.1
     reuse_passes: int = 4
     minibatches: int = 8
-    trust_region: float = 0.1
+    trust_region: float = 0.12
+    trust_region_final: float = 0.12
     proximal: Proximal = "quadratic"
     projection_usd_per_kwh: float = 0.02
     price: PriceConfig = PriceConfig()
@@ -107,6 +111,10 @@ class LearnerConfig:
                 faults.append(f"{name} is {getattr(self, name)}, expected more than 0")
         if not 0 <= self.learning_rate_final <= 1:
             faults.append(f"learning_rate_final is {self.learning_rate_final}, expected 0 to 1")
+        if not 0 < self.trust_region_final <= 1:
+            faults.append(
+                f"trust_region_final is {self.trust_region_final}, expected more than 0, at most 1"
+            )
         if not self.projection_usd_per_kwh >= 0:
             faults.append(
                 f"projection_usd_per_kwh is {self.projection_usd_per_kwh}, expected 0 or more"

@@ -13,6 +13,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from gradmap.algorithms.config import LearnerConfig
 from gradmap.algorithms.learner import GradientLearner
 from gradmap.algorithms.proximal import SURROGATES
 from gradmap.algorithms.rollout import Rollout, environment_gradient
@@ -21,7 +22,23 @@ from gradmap.envs.outcome import Outcome
 
 
 class GradMAP(GradientLearner):
-    """Primal-dual learning with reuse of the environment gradient."""
+    """Primal-dual learning with reuse of the environment gradient.
+
+    Args:
+        core: The environment.
+        config: Settings.
+        seed: Seed of the initial weights and of the order of days and samples.
+    """
+
+    def __init__(self, core: Core, config: LearnerConfig, seed: int) -> None:
+        super().__init__(core, config, seed)
+        self.trust_region = config.trust_region
+
+    def schedule(self, progress: float) -> None:
+        """Narrows the trust region beside the learning rate; see `GradientLearner`."""
+        super().schedule(progress)
+        left = 1.0 - min(progress, 1.0) * (1.0 - self.config.trust_region_final)
+        self.trust_region = self.config.trust_region * left
 
     def update(self, days: Tensor) -> tuple[Rollout, Violations]:
         """One environment gradient, then `reuse_passes` passes; see `GradientLearner`."""
@@ -55,7 +72,7 @@ class GradMAP(GradientLearner):
         for _ in range(self.config.reuse_passes):
             for observation, before, slope in batches:
                 change = self.actors(observation) - before
-                loss = surrogate(slope, change, self.config.trust_region).sum()
+                loss = surrogate(slope, change, self.trust_region).sum()
                 self.optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimiser.step()

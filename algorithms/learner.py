@@ -104,12 +104,20 @@ class GradientLearner(abc.ABC):
             from the gradient.
         """
 
-    def iterate(self, progress: float) -> dict[str, float]:
-        """Makes one outer iteration; see `Trainer.iterate`."""
+    def schedule(self, progress: float) -> None:
+        """Sets what changes along the budget: here, the learning rate.
+
+        Args:
+            progress: Share of the budget used, 0 to 1.
+        """
         low = self.config.learning_rate_final
         fraction = low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * fraction
+
+    def iterate(self, progress: float) -> dict[str, float]:
+        """Makes one outer iteration; see `Trainer.iterate`."""
+        self.schedule(progress)
         days = self.sampler.draw()
         done, found = self.update(days)
         usable = done.outcome.is_usable[:, -1]
