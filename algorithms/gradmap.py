@@ -18,6 +18,7 @@ from gradmap.algorithms.learner import GradientLearner
 from gradmap.algorithms.proximal import SURROGATES
 from gradmap.algorithms.rollout import Rollout, environment_gradient
 from gradmap.envs.constraints import Violations
+from gradmap.envs.core import Core
 from gradmap.envs.outcome import Outcome
 
 
