@@ -121,7 +121,7 @@ def test_days_differ_in_where_they_start(core):
 
 
 def test_another_seed_is_another_fleet(make_core, core):
-    other = make_core(seed=1)
+    other = make_core(seed=core.config.seed + 1)
     assert other.agent_names == core.agent_names
     assert not torch.equal(other.fleets[0].p_max_kw, core.fleets[0].p_max_kw)
     day = core.days("test")[:1]
