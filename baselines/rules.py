@@ -21,7 +21,7 @@ from gradmap.feeders.errors import raise_faults
 
 @dataclasses.dataclass(frozen=True)
 class RulesConfig:
-    """Settings of the rules.
+    """Settings of the rules, tuned on the validation days; see `docs/tuning.md`.
 
     Attributes:
         charge_below_usd: Batteries charge while energy costs less, $/kWh.
@@ -38,14 +38,14 @@ class RulesConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    charge_below_usd: float = 0.16
+    charge_below_usd: float = 0.13
     discharge_above_usd: float = 0.28
-    charge_rate: float = 0.6
-    discharge_rate: float = 0.6
-    thermostat_target: float = -0.7
+    charge_rate: float = 0.3
+    discharge_rate: float = 0.3
+    thermostat_target: float = -0.8
     thermostat_gain: float = 4.0
-    droop_start_pu: float = 0.03
-    droop_end_pu: float = 0.05
+    droop_start_pu: float = 0.02
+    droop_end_pu: float = 0.045
 
     def __post_init__(self) -> None:
         faults = []
