@@ -72,8 +72,9 @@ class LearnerConfig:
         learning_rate_final: Fraction of `learning_rate` left when the budget
             is used up; the rate falls along a half cosine.
         reuse_passes: Passes over the samples of a rollout with its
-            environment gradient; 1 is no reuse.
-        minibatches: Optimiser steps in one pass.
+            environment gradient.
+        minibatches: Optimiser steps in one pass. With one pass of one step
+            an environment gradient is used once, as self-supervision does.
         trust_region: Largest change of an action, on its [-1, 1] scale, that
             reuse still gains from.
         trust_region_final: Fraction of `trust_region` left when the budget is
@@ -93,7 +94,7 @@ class LearnerConfig:
     days_per_batch: int = 8
     learning_rate: float = 1e-2
     learning_rate_final: float = 0.1
-    reuse_passes: int = 4
+    reuse_passes: int = 1
     minibatches: int = 8
     trust_region: float = 0.12
     trust_region_final: float = 0.12
