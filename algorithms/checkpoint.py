@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import tempfile
 import warnings
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gradmap.feeders.errors import GradmapError
+from gradmap.feeders.files import replacing
 
 FORMAT = "gradmap-checkpoint-1"
 
@@ -26,18 +25,14 @@ def save_checkpoint(
         path: The file.
         tensors: Tensors by name.
         meta: What JSON can hold; `task` names the task that it belongs to.
+
+    Raises:
+        GradmapError: If the file cannot be written.
     """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            on_cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
-            torch.save({"format": FORMAT, "meta": json.dumps(meta), "tensors": on_cpu}, file)
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
+    on_cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    # An open file: given a path, torch takes the file's name into the archive.
+    with replacing(pathlib.Path(path)) as aside, aside.open("wb") as file:
+        torch.save({"format": FORMAT, "meta": json.dumps(meta), "tensors": on_cpu}, file)
 
 
 def load_checkpoint(

@@ -8,8 +8,6 @@ network make many cheap steps on a surrogate of it that needs no power flow.
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor
 
@@ -17,9 +15,7 @@ from gradmap.algorithms.config import LearnerConfig
 from gradmap.algorithms.learner import GradientLearner
 from gradmap.algorithms.proximal import SURROGATES
 from gradmap.algorithms.rollout import Rollout, environment_gradient
-from gradmap.envs.constraints import Violations
 from gradmap.envs.core import Core
-from gradmap.envs.outcome import Outcome
 
 
 class GradMAP(GradientLearner):
@@ -41,20 +37,11 @@ class GradMAP(GradientLearner):
         left = 1.0 - min(progress, 1.0) * (1.0 - self.config.trust_region_final)
         self.trust_region = self.config.trust_region * left
 
-    def update(self, days: Tensor) -> tuple[Rollout, Violations]:
+    def update(self, days: Tensor) -> Rollout:
         """One environment gradient, then `reuse_passes` passes; see `GradientLearner`."""
-        seen: list[Violations] = []
-
-        def objective(outcome: Outcome) -> Tensor:
-            value, found = self._lagrangian(outcome)
-            seen.append(found)
-            return value
-
-        done, gradient = environment_gradient(self.core, self.actors, days, objective)
+        done, gradient = environment_gradient(self.core, self.actors, days, self.objective)
         self._reuse(done, gradient)
-        found = Violations(**{k: v.detach() for k, v in vars(seen[0]).items()})
-        outcome = dataclasses.replace(done.outcome, cost_usd=done.outcome.cost_usd.detach())
-        return dataclasses.replace(done, outcome=outcome), found
+        return done
 
     def _reuse(self, done: Rollout, gradient: Tensor) -> None:
         """Improves the networks on the samples of a rollout."""

@@ -93,15 +93,14 @@ class GradientLearner(abc.ABC):
         return None if self.config.price.kind == "none" else self.prices.tensors()
 
     @abc.abstractmethod
-    def update(self, days: Tensor) -> tuple[Rollout, Violations]:
+    def update(self, days: Tensor) -> Rollout:
         """Rolls out on `days` and improves the networks.
 
         Args:
             days: Index of each day. `[batch]`
 
         Returns:
-            The days before the improvement and their violations, both cut
-            from the gradient.
+            The days, as they were before the improvement.
         """
 
     def schedule(self, progress: float) -> None:
@@ -119,8 +118,10 @@ class GradientLearner(abc.ABC):
         """Makes one outer iteration; see `Trainer.iterate`."""
         self.schedule(progress)
         days = self.sampler.draw()
-        done, found = self.update(days)
-        usable = done.outcome.is_usable[:, -1]
+        outcome = self.update(days).outcome
+        usable = outcome.is_usable[:, -1]
+        with torch.no_grad():
+            found = violations(outcome.flow, self._limits)
         self.prices.ascend(found, usable)
         num_steps = len(days) * self.core.num_steps
         self.counters.iterations += 1
@@ -128,7 +129,7 @@ class GradientLearner(abc.ABC):
         self.counters.env_steps += num_steps
         # Forward, adjoint, and the measurement before midnight.
         self.counters.power_flow_solves += 2 * num_steps + len(days)
-        return self._metrics(done.outcome, found, usable)
+        return self._metrics(outcome, found, usable)
 
     def objective(self, outcome: Outcome) -> Tensor:
         """The Lagrangian, mean over the usable days of a batch, $ per day.
@@ -139,19 +140,16 @@ class GradientLearner(abc.ABC):
         Returns:
             Scalar, differentiable.
         """
-        return self._lagrangian(outcome)[0]
-
-    def _lagrangian(self, outcome: Outcome) -> tuple[Tensor, Violations]:
         usable = outcome.is_usable[:, -1]
         cost = outcome.cost_usd.sum((-3, -2, -1))
         led_back = self.config.projection_usd_per_kwh * self.core.dt_hours
         cost = cost + led_back * outcome.clipped_kw.sum((-2, -1))
-        found = violations(outcome.flow, self._limits)
         if self.config.price.kind != "none":
+            found = violations(outcome.flow, self._limits)
             cost = cost + self.prices.charge(found).sum(-1).to(cost.dtype)
         # `where`, not a product: a failed day holds NaN.
         cost = torch.where(usable, cost, torch.zeros_like(cost))
-        return cost.sum() / usable.sum().clamp_min(1), found
+        return cost.sum() / usable.sum().clamp_min(1)
 
     @torch.no_grad()
     def _metrics(self, outcome: Outcome, found: Violations, usable: Tensor) -> dict[str, float]:

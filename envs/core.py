@@ -142,8 +142,17 @@ class Core:
         Returns:
             The state. The voltages measured before midnight are those of the
             first step's base load with every device idle.
+
+        Raises:
+            GradmapError: If there is no such day.
         """
         days = days.to(self.device)
+        num_days = self.scenarios.num_days
+        first, last = torch.stack(torch.aminmax(days)).tolist() if len(days) else (0, 0)
+        if first < 0 or last >= num_days:
+            raise GradmapError(
+                f"days go from {first} to {last}, expected indices from 0 to {num_days - 1}"
+            )
         draws = self._draws[days].split(self._sizes, dim=-1)
         temp_mean = self._temp_degc[days].mean(dim=-1, keepdim=True)
         devices = tuple(

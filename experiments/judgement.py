@@ -12,12 +12,13 @@ from rich.table import Table
 
 from gradmap.experiments.assembly import assemble, load_state
 from gradmap.experiments.evaluate import Engine, Evaluation, judge, pick_days, play
-from gradmap.experiments.files import replacing, write_json
+from gradmap.experiments.files import write_json
 from gradmap.experiments.metrics import QUANTITIES
 from gradmap.experiments.runs import RunFolder
 from gradmap.experiments.terminal import console
 from gradmap.experiments.train import COUNTED
 from gradmap.feeders.errors import GradmapError
+from gradmap.feeders.files import replacing
 
 
 def judge_run(

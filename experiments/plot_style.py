@@ -9,8 +9,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from gradmap.experiments.files import replacing
 from gradmap.experiments.registry import METHODS
+from gradmap.feeders.files import replacing
 
 # Okabe and Ito's palette, which people with any colour vision tell apart.
 COLOURS = {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import secrets
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from gradmap.feeders.errors import GradmapError, raise_faults
+from gradmap.feeders.files import replacing
 from gradmap.feeders.model import GROUND, Branches, Feeder, LoadModel, Regulators, Terminals
 
 _FORMAT = "gradmap-feeder"
@@ -109,7 +108,6 @@ def save_feeder(feeder: Feeder, path: str | pathlib.Path) -> None:
     Raises:
         GradmapError: If the file cannot be written.
     """
-    target = pathlib.Path(path)
     arrays: dict[str, Any] = {"format": np.array(_FORMAT), "version": np.array(_VERSION)}
     arrays.update({name: np.asarray(_get(feeder, name)) for name in _ARRAYS})
     for name in _MATRICES:
@@ -119,16 +117,8 @@ def save_feeder(feeder: Feeder, path: str | pathlib.Path) -> None:
     for name, field in _ARRAYS.items():
         if field.kind == "U" and not arrays[name].size:
             arrays[name] = arrays[name].astype(np.str_)
-    # In the target's own folder: os.replace is atomic within a file system only.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with open(temporary, "xb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise GradmapError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(pathlib.Path(path)) as aside, aside.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load_feeder_file(path: str | pathlib.Path) -> Feeder:

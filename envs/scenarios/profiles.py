@@ -15,6 +15,7 @@ SimBench refers to and whose day is not a household's.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -112,11 +113,8 @@ def _cached_year(folder: pathlib.Path, version: str) -> ProfileYear:
     # Absent or damaged in whatever way: a cache can always be made again.
     except Exception:
         year = _parse_year(folder)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(GradmapError):  # a read-only home costs the next process a second
         write_npz(path, {"date": np.array(year.date), "load": year.load, "solar": year.solar})
-    except OSError:
-        pass  # a read-only home costs the next process a second, no more
     return year
 
 

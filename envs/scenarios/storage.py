@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy.typing as npt
 
 from gradmap.envs.scenarios.model import PER_STEP, PER_TERMINAL, ScenarioSet
 from gradmap.feeders.errors import GradmapError
+from gradmap.feeders.files import replacing
 
 FORMAT = "gradmap-scenarios-1"
 """Mark of the file format; a new layout gets a new number."""
@@ -20,7 +19,7 @@ FORMAT = "gradmap-scenarios-1"
 _TEXT = ("date", "split", "terminal_names")
 
 
-def save_scenarios(scenarios: ScenarioSet, path: str | os.PathLike[str]) -> None:
+def save_scenarios(scenarios: ScenarioSet, path: str | pathlib.Path) -> None:
     """Writes a set to one compressed npz file.
 
     The file appears under its name only when it is complete.
@@ -38,13 +37,10 @@ def save_scenarios(scenarios: ScenarioSet, path: str | os.PathLike[str]) -> None
     arrays |= {name: np.array(getattr(scenarios, name), dtype=np.str_) for name in _TEXT}
     arrays["dt_hours"] = np.array(scenarios.dt_hours)
     arrays["format"] = np.array(FORMAT)
-    try:
-        write_npz(pathlib.Path(path), arrays)
-    except OSError as error:
-        raise GradmapError(f"{path}: cannot write the scenarios: {error}") from error
+    write_npz(pathlib.Path(path), arrays)
 
 
-def load_scenarios(path: str | os.PathLike[str]) -> ScenarioSet:
+def load_scenarios(path: str | pathlib.Path) -> ScenarioSet:
     """Reads what `save_scenarios` wrote.
 
     Args:
@@ -82,20 +78,14 @@ def write_npz(path: pathlib.Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Non
     """Writes arrays to a compressed npz file that is complete or absent.
 
     Args:
-        path: File to write; its folder must exist.
+        path: File to write; its folder is made if need be.
         arrays: The arrays by name.
 
     Raises:
-        OSError: If the folder or disk refuses; nothing is left behind.
+        GradmapError: If the folder or disk refuses; nothing is left behind.
     """
-    # In the same folder, since a rename is atomic within one file system only.
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with part.open("xb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as aside, aside.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_npz(path: pathlib.Path) -> dict[str, npt.NDArray[Any]]:

@@ -274,3 +274,9 @@ def test_detaching_a_state_cuts_the_gradient(short_core):
     assert not any(own.requires_grad for own in cut.devices)
     assert not cut.v_measured_pu.requires_grad
     assert cut.step == state.step
+
+
+@pytest.mark.parametrize("day", [-1, 10_000])
+def test_an_unknown_day_is_refused(core, day):
+    with pytest.raises(GradmapError, match="expected indices from 0 to"):
+        core.reset(torch.tensor([0, day]))

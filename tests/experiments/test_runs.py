@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from gradmap.experiments.config import RunConfig
-from gradmap.experiments.files import replacing, write_json
+from gradmap.experiments.files import write_json
 from gradmap.experiments.manifest import describe_session
 from gradmap.experiments.runs import RunFolder, read_rows
 from gradmap.feeders.errors import GradmapError
+from gradmap.feeders.files import replacing
 
 
 def session() -> dict[str, Any]:

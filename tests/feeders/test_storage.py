@@ -82,15 +82,16 @@ def test_a_failed_write_keeps_the_old_file(ieee123, saved, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(GradmapError, match="cannot be written: No space left"):
+    with pytest.raises(GradmapError, match=r"cannot write .*: No space left"):
         save_feeder(ieee123, saved)
     assert saved.read_bytes() == old
     assert [path.name for path in saved.parent.iterdir()] == ["feeder.npz"]
 
 
 def test_a_folder_that_is_not_there(ieee123, tmp_path):
-    with pytest.raises(GradmapError, match="cannot be written: No such file"):
-        save_feeder(ieee123, tmp_path / "absent" / "feeder.npz")
+    save_feeder(ieee123, tmp_path / "made" / "feeder.npz")
+    with pytest.raises(GradmapError, match="cannot write"):
+        save_feeder(ieee123, tmp_path / "made" / "feeder.npz" / "feeder.npz")
     with pytest.raises(GradmapError, match="no such file"):
         load_feeder_file(tmp_path / "absent.npz")
 

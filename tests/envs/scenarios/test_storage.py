@@ -42,8 +42,9 @@ def test_set_without_days(saved: pathlib.Path) -> None:
 def test_missing_file(small: dict[str, Any], tmp_path: pathlib.Path) -> None:
     with pytest.raises(GradmapError, match="no such scenario file"):
         load_scenarios(tmp_path / "none.npz")
+    (tmp_path / "file").touch()
     with pytest.raises(GradmapError, match="cannot write"):
-        save_scenarios(ScenarioSet(**small), tmp_path / "no" / "folder.npz")
+        save_scenarios(ScenarioSet(**small), tmp_path / "file" / "folder.npz")
 
 
 def test_every_cut_is_noticed(saved: pathlib.Path) -> None:
