@@ -44,7 +44,9 @@ def test_batteries_buy_cheap_and_sell_dear(core):
 
 
 def test_thermostats_heat_the_cold_house_most(core):
-    actions = [acts(core, "heat_pump", own=own) for own in (-3.0, -0.9, -0.7, -0.5, 3.0)]
+    target = RulesConfig().thermostat_target
+    owns = (-3.0, target - 0.2, target, target + 0.2, 3.0)
+    actions = [acts(core, "heat_pump", own=own) for own in owns]
     assert (actions[0] == 1.0).all()
     assert (actions[-1] == -1.0).all()
     for colder, warmer in itertools.pairwise(actions):
@@ -100,8 +102,9 @@ def test_outside_the_limits_nothing_adds_to_the_fault(core, kind, observed, volt
     )
 
 
-@pytest.mark.parametrize("voltage", [0.971, 1.0, 1.029])
-def test_near_1_pu_droop_is_silent(core, voltage):
+@pytest.mark.parametrize("side", [-0.95, 0.0, 0.95])
+def test_near_1_pu_droop_is_silent(core, side):
+    voltage = 1.0 + side * RulesConfig().droop_start_pu
     for kind, observed in (
         ("battery", {"tariff": CHEAP}),
         ("heat_pump", {"own": -0.8}),
