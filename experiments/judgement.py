@@ -130,12 +130,13 @@ def show(judgement: dict[str, Any]) -> None:
 
 
 def number(value: float | None) -> str:
-    """A number with four significant digits, `–` where there is none."""
+    """A number with about three significant digits, `–` where there is none."""
     if value is None or value != value:
         return "–"
     if value and abs(value) < 1e-3:
         return f"{value:.2e}"
-    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 4
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.1 else 4
     text = f"{value:,.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
