@@ -25,13 +25,17 @@ def tradeoff(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> pathlib.P
     with styled():
         figure = Figure(figsize=(7.5, 4.8))
         axis = figure.subplots()
-        for row in rows:
-            if row["status"] != "done" or row["cost_usd_per_day"] is None:
-                continue
+        drawn = [
+            row for row in rows if row["status"] == "done" and row["cost_usd_per_day"] is not None
+        ]
+        top = _top([row["cost_usd_per_day"] for row in drawn if row["method"] != "idle"])
+        for row in drawn:
             x = max(row["node_step_violation_pct"], FLOOR_PCT)
-            y, method = row["cost_usd_per_day"], row["method"]
+            cost, method = row["cost_usd_per_day"], row["method"]
+            if cost > top:
+                axis.annotate(f"{cost:,.0f} $", (x, top), (10, -4), textcoords="offset points")
             axis.scatter(
-                x, y, s=90, color=COLOURS.get(method), marker=MARKERS.get(method, "o"),
+                x, min(cost, top), s=90, color=COLOURS.get(method), marker=MARKERS.get(method, "o"),
                 label=row["title"], zorder=3,
             )  # fmt: skip
         axis.set_xscale("log")
@@ -43,3 +47,10 @@ def tradeoff(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> pathlib.P
         axis.set_title("Test days: cheaper is lower, safer is further left")
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         return save(figure, path)
+
+
+def _top(costs: Sequence[float]) -> float:
+    """Where the axis ends: doing nothing leaves houses cold, and would squeeze all others."""
+    if not costs:
+        return float("inf")
+    return max(costs) + 0.15 * max(max(costs) - min(costs), 1.0)
