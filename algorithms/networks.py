@@ -46,8 +46,8 @@ class StackedLinear(nn.Module):
 class StackedMLP(nn.Sequential):
     """A network per agent, SiLU between its layers.
 
-    SiLU is smooth, which the gradient through observations wants, and costs
-    half of tanh on a CPU.
+    SiLU is smooth, which the gradient through observations wants, and cheaper
+    than tanh on a CPU.
 
     Args:
         num_agents: Number of agents.

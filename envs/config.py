@@ -21,7 +21,7 @@ DAY_TAPS = {
 
 Those that OpenDSS finds at the rated load (6, 0, 2, 0, 10, 4, 6) push the far
 end above 1.05 p.u. on any ordinary day; these are the same pattern at about a
-third of the boost, with which base load alone stays inside the limits.
+third of the boost, with which base load alone hardly ever leaves the limits.
 """
 
 

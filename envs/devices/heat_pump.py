@@ -19,8 +19,8 @@ POWER_FACTOR = 0.97
 def cop(temp_outdoor_degc: Tensor) -> Tensor:
     """Coefficient of performance of an air-source heat pump.
 
-    A line through 2.8 at 0 degC and 4.0 at 15 degC, between 1.8 and 5.0: the
-    shape of field tests of air-to-water units at 35 to 45 degC flow.
+    A line through 2.8 at 0 degC and 4.0 at 15 degC, between 1.8 and 5.0:
+    round figures of our own, after no particular unit.
 
     Args:
         temp_outdoor_degc: Outdoor temperature, any shape.
