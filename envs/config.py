@@ -116,8 +116,8 @@ class TaskConfig:
         """How many real devices one agent stands for.
 
         The feeder's flexible power is the same for any number of agents from
-        20 up, so that tasks of different size bind alike; below 20 agents it
-        shrinks, since a tenth of a feeder's flexibility at one single-phase
-        terminal would be no circuit anybody builds.
+        50 up, so that tasks of different size bind alike; below 50 agents it
+        shrinks: more than 20 real devices a terminal can leave the voltages between
+        which loads and devices draw the power they ask for (0.8 to 1.2 p.u.).
         """
-        return 1000.0 / max(self.num_agents, 20)
+        return 1000.0 / max(self.num_agents, 50)

@@ -1,0 +1,1 @@
+"""IPPO and MAPPO on RLlib: independent policies, stacked into one module."""
