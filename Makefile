@@ -27,7 +27,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(STAMP) ## build .venv with exact versions and the gradmap command
+install: $(STAMP) ## build .venv with exact versions, every extra and the gradmap command
 
 # Repeated only when the dependencies change. torch comes first and alone, so
 # that a machine with a CPU or CUDA build at hand takes that one.
@@ -37,7 +37,7 @@ $(STAMP): setup.cfg constraints.txt
 	    "give another: make PYTHON=python3.11 install" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[all,test,dev]"
 	@touch $@
 
 compare: $(STAMP) ## train every method on 1,000 agents and write results/compare/

@@ -18,7 +18,7 @@ import gradmap
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = ("gradmap", "feeders", "envs", "algorithms", "baselines", "experiments")
-FOLDERS = (*PACKAGES, "tests", "docs", ".ci")
+FOLDERS = (*PACKAGES, "examples", "tests", "docs", ".ci")
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +95,18 @@ def test_constraints_pin_what_setup_cfg_asks_for(setup_cfg: configparser.ConfigP
             assert match, f"constraints.txt: {line!r} is no exact public version"
             pinned[canonicalize_name(match[1])] = match[2]
     extras = setup_cfg["options.extras_require"]
-    wanted = lines(setup_cfg["options"]["install_requires"] + extras["test"] + extras["dev"])
+    installed = [text for name, text in extras.items() if name not in ("all", "docs")]
+    wanted = lines("".join([setup_cfg["options"]["install_requires"], *installed]))
     for requirement in (Requirement(line) for line in wanted):
         version = pinned.get(canonicalize_name(requirement.name))
         assert version, f"constraints.txt does not pin {requirement.name}"
         assert requirement.specifier.contains(version), f"{requirement}, but pinned {version}"
+
+
+def test_all_is_every_extra_of_the_library(setup_cfg: configparser.ConfigParser) -> None:
+    extras = setup_cfg["options.extras_require"]
+    (every,) = lines(extras["all"])
+    assert Requirement(every).extras == set(extras) - {"all", "test", "dev", "docs"}
 
 
 def test_the_command_exists(setup_cfg: configparser.ConfigParser) -> None:
