@@ -16,52 +16,9 @@ from gradmap.algorithms.rollout import Rollout
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
 from gradmap.envs.counters import Counters
+from gradmap.envs.days import DaySampler
 from gradmap.envs.outcome import Outcome
 from gradmap.envs.policy import Policy
-from gradmap.feeders.errors import GradmapError
-
-
-class DaySampler:
-    """Draws batches of training days, spread over the seasons.
-
-    The days, in the order of the calendar, are cut into as many equal seasons
-    as a batch has days; a batch takes one of each. It is as fair as drawing
-    them all alike, with far less variance: days differ by season most of all.
-
-    Args:
-        days: The days in the order of the calendar. `[day]`
-        batch: Days in a batch.
-        generator: Source of the shuffles, on the CPU.
-
-    Attributes:
-        order: Days to come, a shuffled row per season. `[batch, round]`
-        position: Columns of `order` that are used up.
-
-    Raises:
-        GradmapError: If there are no days.
-    """
-
-    def __init__(self, days: Tensor, batch: int, generator: torch.Generator) -> None:
-        if not len(days):
-            raise GradmapError("there are no training days; give scenarios with a train split")
-        self._days = days
-        self._generator = generator
-        # With fewer days than a batch some come twice; none is ever left out.
-        rounds = -(-len(days) // batch)
-        edges = torch.arange(batch * rounds) * len(days) // (batch * rounds)
-        self._seasons = edges.reshape(batch, rounds)
-        self.order = self._seasons
-        self.position = rounds
-
-    def draw(self) -> Tensor:
-        """Returns the next batch of days. `[batch]`, int64"""
-        if self.position >= self._seasons.shape[1]:
-            shuffle = torch.rand(self._seasons.shape, generator=self._generator).argsort(1)
-            self.order = self._seasons.gather(1, shuffle)
-            self.position = 0
-        drawn = self.order[:, self.position]
-        self.position += 1
-        return self._days[drawn.to(self._days.device)]
 
 
 class GradientLearner(abc.ABC):

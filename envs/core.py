@@ -23,7 +23,14 @@ from gradmap.envs.config import TaskConfig
 from gradmap.envs.constraints import Limits
 from gradmap.envs.devices.base import DeviceStep, Surroundings
 from gradmap.envs.fleet import Agents, move_fleet
-from gradmap.envs.observations import FEATURES, clock_features, stack_features
+from gradmap.envs.observations import (
+    FEATURES,
+    NUM_PUBLIC,
+    clock_features,
+    public_features,
+    stack_features,
+    stack_global,
+)
 from gradmap.envs.outcome import Outcome
 from gradmap.envs.scenarios.model import ScenarioSet
 from gradmap.envs.state import State
@@ -129,6 +136,11 @@ class Core:
         """Length of an agent's observation."""
         return len(FEATURES)
 
+    @property
+    def num_global_features(self) -> int:
+        """Length of what a central critic may see."""
+        return NUM_PUBLIC + 3 * self.network.num_load_terminals + len(self.fleets)
+
     def days(self, split: str) -> Tensor:
         """Indices of the days of a split, int64, on the core's device. `[day]`"""
         return torch.tensor(self.scenarios.days(split), dtype=torch.int64, device=self.device)
@@ -183,20 +195,46 @@ class Core:
         Returns:
             The observation, float32. `[batch, agent, feature]`
         """
-        step, days = min(state.step, self.num_steps - 1), state.days
-        own_state = torch.cat(
-            [fleet.observe(own) for fleet, own in zip(self.fleets, state.devices, strict=True)],
-            dim=-1,
-        )
+        step = min(state.step, self.num_steps - 1)
         return stack_features(
+            self._public(state.days, step),
+            torch.cat(self._own_states(state), dim=-1),
+            self._site[state.days, step][:, self.agent_terminal],
+            state.v_measured_pu[:, self.agent_terminal],
+        )
+
+    def observe_global(self, state: State) -> Tensor:
+        """What a central critic may see in training; no agent does.
+
+        Args:
+            state: The state; after the day's end as in `observe`.
+
+        Returns:
+            Public figures, every load terminal's voltage, load and sun, and
+            the mean of each fleet; see `stack_global`. `[batch, num_global_features]`,
+            float32
+        """
+        step = min(state.step, self.num_steps - 1)
+        fleets = [own.mean(dim=-1) for own in self._own_states(state)]
+        return stack_global(
+            self._public(state.days, step),
+            state.v_measured_pu,
+            self._site[state.days, step],
+            torch.stack(fleets, dim=-1),
+        )
+
+    def _public(self, days: Tensor, step: int) -> Tensor:
+        return public_features(
             self._clock[step],
             self._working_day[days],
             self._tariff[days, step],
             self._temp_degc[days, step],
-            own_state,
-            self._site[days, step][:, self.agent_terminal],
-            state.v_measured_pu[:, self.agent_terminal],
         )
+
+    def _own_states(self, state: State) -> list[Tensor]:
+        """What each fleet shows of its devices. `[batch, device]` each"""
+        pairs = zip(self.fleets, state.devices, strict=True)
+        return [fleet.observe(own) for fleet, own in pairs]
 
     def step(self, state: State, action: Tensor) -> tuple[State, Outcome]:
         """Moves every scenario by one step.

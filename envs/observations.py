@@ -26,6 +26,9 @@ FEATURES = (
 )
 """Names of the features, in order; the same for every device type."""
 
+NUM_PUBLIC = FEATURES.index("own_state")
+"""How many features, the first, are the same for all agents."""
+
 TARIFF_MIDDLE, TARIFF_SCALE = 0.22, 0.12
 TEMP_MIDDLE, TEMP_SCALE = 10.0, 10.0
 VOLTAGE_SCALE = 0.05
@@ -45,22 +48,38 @@ def clock_features(num_steps: int) -> Tensor:
     return torch.stack(waves, dim=-1)
 
 
-def stack_features(
-    clock: Tensor,
-    working_day: Tensor,
-    tariff_usd_per_kwh: Tensor,
-    temp_outdoor_degc: Tensor,
-    own_state: Tensor,
-    own_site: Tensor,
-    own_voltage_pu: Tensor,
+def public_features(
+    clock: Tensor, working_day: Tensor, tariff_usd_per_kwh: Tensor, temp_outdoor_degc: Tensor
 ) -> Tensor:
-    """Puts the observation together, each feature scaled to about -1 to 1.
+    """Puts together what everyone sees, each feature scaled to about -1 to 1.
 
     Args:
         clock: The clock's features. `[8]`
         working_day: 1 from Monday to Friday, else -1. `[batch]`
         tariff_usd_per_kwh: Price now. `[batch]`
         temp_outdoor_degc: Outdoor temperature now. `[batch]`
+
+    Returns:
+        The first `NUM_PUBLIC` features, float32. `[batch, 11]`
+    """
+    return torch.cat(
+        (
+            clock.expand(len(working_day), -1),
+            working_day.unsqueeze(-1),
+            ((tariff_usd_per_kwh - TARIFF_MIDDLE) / TARIFF_SCALE).unsqueeze(-1),
+            ((temp_outdoor_degc - TEMP_MIDDLE) / TEMP_SCALE).unsqueeze(-1),
+        ),
+        dim=-1,
+    )
+
+
+def stack_features(
+    public: Tensor, own_state: Tensor, own_site: Tensor, own_voltage_pu: Tensor
+) -> Tensor:
+    """Puts the observation together, each feature scaled to about -1 to 1.
+
+    Args:
+        public: What everyone sees. `[batch, 11]`
         own_state: Device state as the fleets give it. `[batch, agent]`
         own_site: Base load and photovoltaic power at the own terminal, each
             over the terminal's rating. `[batch, agent, 2]`
@@ -70,22 +89,33 @@ def stack_features(
     Returns:
         The observation, float32. `[batch, agent, feature]`
     """
-    batch, num_agents = own_state.shape
-    public = torch.cat(
-        (
-            clock.expand(batch, -1),
-            working_day.unsqueeze(-1),
-            ((tariff_usd_per_kwh - TARIFF_MIDDLE) / TARIFF_SCALE).unsqueeze(-1),
-            ((temp_outdoor_degc - TEMP_MIDDLE) / TEMP_SCALE).unsqueeze(-1),
-        ),
-        dim=-1,
-    )
     return torch.cat(
         (
-            public.unsqueeze(1).expand(batch, num_agents, public.shape[-1]),
+            public.unsqueeze(1).expand(-1, own_state.shape[1], -1),
             own_state.unsqueeze(-1),
             own_site,
             ((own_voltage_pu - 1.0) / VOLTAGE_SCALE).unsqueeze(-1),
         ),
         dim=-1,
     )
+
+
+def stack_global(public: Tensor, voltage_pu: Tensor, site: Tensor, fleet_state: Tensor) -> Tensor:
+    """Puts together what a central critic may see in training, and no agent ever does.
+
+    Args:
+        public: What everyone sees. `[batch, 11]`
+        voltage_pu: Voltage of every load terminal at the step before, over
+            its rated voltage. `[batch, terminal]`
+        site: Base load and photovoltaic power of every load terminal, each
+            over the terminal's rating. `[batch, terminal, 2]`
+        fleet_state: Mean over each fleet of its devices' states, as the fleets
+            give them. `[batch, fleet]`
+
+    Returns:
+        In this order, float32: public, voltages (scaled as in the
+        observation), base loads, photovoltaic powers, fleets.
+        `[batch, 11 + 3 terminals + fleets]`
+    """
+    voltage = (voltage_pu - 1.0) / VOLTAGE_SCALE
+    return torch.cat((public, voltage, site.transpose(-1, -2).flatten(1), fleet_state), dim=-1)

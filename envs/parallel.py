@@ -9,15 +9,16 @@ import numpy.typing as npt
 import torch
 from gymnasium.spaces import Box
 from pettingzoo import ParallelEnv
+from torch import Tensor
 
 from gradmap.envs.catalog import make
 from gradmap.envs.config import TaskConfig
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
+from gradmap.envs.days import Calendar
 from gradmap.envs.outcome import Outcome
-from gradmap.envs.render import draw_feeder
+from gradmap.envs.render import check_render_mode, draw_state
 from gradmap.envs.reward import REWARD_TERMS, RewardConfig, reward_terms
-from gradmap.envs.scenarios.model import SPLITS
 from gradmap.feeders.errors import GradmapError
 
 Array = npt.NDArray[Any]
@@ -57,8 +58,7 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
     def __init__(
         self, core: Core, reward: RewardConfig | None = None, render_mode: str | None = None
     ) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise GradmapError(f"render_mode is {render_mode!r}, expected 'rgb_array' or None")
+        check_render_mode(render_mode)
         self.core = core
         self.reward = reward or RewardConfig()
         self.render_mode = render_mode
@@ -72,8 +72,8 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
         self.action_spaces = {
             name: Box(-1.0, 1.0, (1,), np.float32) for name in self.possible_agents
         }
-        self._rng = np.random.default_rng()
-        self._v_pu: Array | None = None
+        self._calendar = Calendar(core, 1)
+        self._v_pu: Tensor | None = None
 
     def observation_space(self, agent: str) -> Box:
         """Returns the agent's observation space."""
@@ -91,9 +91,8 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
         Args:
             seed: Seeds the choice of days from here on.
             options: `split` (`train` by default) to draw a day from, or `day`,
-                an ISO date or an index of the scenario set, to take that one.
-                PettingZoo lets wrappers pass options of their own: others are
-                not looked at.
+                an ISO date or an index of the scenario set, to take that one;
+                see `gradmap.envs.days.Calendar`.
 
         Returns:
             Observations and infos by agent; each info names the day's `date`.
@@ -102,34 +101,13 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
             GradmapError: If the split or the day is unknown.
         """
         if seed is not None:
-            self._rng = np.random.default_rng(seed)
-        day = self._choose_day(dict(options or {}))
+            self._calendar.seed(seed)
+        days = self._calendar.choose(options)
         self.agents = list(self.possible_agents)
-        self._state = self.core.reset(torch.tensor([day]))
+        self._state = self.core.reset(days)
         self._v_pu = None
-        date = self.core.scenarios.date[day]
+        date = self.core.scenarios.date[int(days[0])]
         return self._observations(), {name: {"date": date} for name in self.agents}
-
-    def _choose_day(self, options: dict[str, Any]) -> int:
-        day, split = options.pop("day", None), options.pop("split", "train")
-        scenarios = self.core.scenarios
-        if split not in SPLITS:
-            raise GradmapError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
-        if day is None:
-            days = scenarios.days(split)
-            if not len(days):
-                raise GradmapError(f"no days of split {split!r} in these scenarios")
-            return int(self._rng.choice(days))
-        if isinstance(day, str):
-            if day not in scenarios.date:
-                first, last = scenarios.date[0], scenarios.date[-1]
-                raise GradmapError(f"no day {day!r}; expected an ISO date from {first} to {last}")
-            return scenarios.date.index(day)
-        if not 0 <= int(day) < scenarios.num_days:
-            raise GradmapError(
-                f"no day {day}; expected an index from 0 to {scenarios.num_days - 1}"
-            )
-        return int(day)
 
     def step(
         self, actions: dict[str, Array]
@@ -171,7 +149,7 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
             self._state, outcome = self.core.step(self._state, action)
             found = violations(outcome.flow, self.core.limits)
             terms = reward_terms(outcome, found, self.reward)[0].double().cpu().numpy()
-        self._v_pu = outcome.flow.v_magnitude_pu[0].cpu().numpy()
+        self._v_pu = outcome.flow.v_magnitude_pu
         infos = self._infos(outcome, found, terms)
         done = self.core.is_done(self._state)
         observations = self._observations()
@@ -219,11 +197,7 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
             return None
         if not hasattr(self, "_state"):
             raise GradmapError("nothing to draw yet; call reset first")
-        step, day = self._state.step, int(self._state.days[0])
-        hours = step * self.core.dt_hours
-        title = f"{self.core.scenarios.date[day]} {int(hours):02d}:{int(hours % 1 * 60):02d}"
-        limits = (self.core.limits.vmin_pu, self.core.limits.vmax_pu)
-        return draw_feeder(self.core.feeder, self._v_pu, limits, title)
+        return draw_state(self.core, self._state, self._v_pu)
 
     def close(self) -> None:
         """Releases nothing: the environment holds no window and no process."""

@@ -6,8 +6,40 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
+from gradmap.envs.core import Core
+from gradmap.envs.state import State
+from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Raises GradmapError unless the mode is `rgb_array` or None."""
+    if render_mode not in (None, "rgb_array"):
+        raise GradmapError(f"render_mode is {render_mode!r}, expected 'rgb_array' or None")
+
+
+def draw_state(
+    core: Core, state: State, v_pu: Tensor | None, episode: int = 0
+) -> npt.NDArray[np.uint8]:
+    """Draws one episode of a batch.
+
+    Args:
+        core: The environment.
+        state: Where it is.
+        v_pu: Node voltage magnitudes of the step before, p.u., or None
+            before the first. `[batch, node]`
+        episode: Which of the batch.
+
+    Returns:
+        The picture, uint8. `[height, width, 3]`
+    """
+    hours, day = state.step * core.dt_hours, int(state.days[episode])
+    title = f"{core.scenarios.date[day]} {int(hours):02d}:{int(hours % 1 * 60):02d}"
+    limits = (core.limits.vmin_pu, core.limits.vmax_pu)
+    v_drawn = None if v_pu is None else v_pu[episode].cpu().numpy()
+    return draw_feeder(core.feeder, v_drawn, limits, title)
 
 
 def draw_feeder(

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gradmap.algorithms.checkpoint import load_checkpoint, save_checkpoint
 from gradmap.algorithms.config import LearnerConfig, PriceConfig
 from gradmap.algorithms.gradmap import GradMAP
-from gradmap.algorithms.learner import DaySampler
 from gradmap.algorithms.rollout import rollout
 from gradmap.algorithms.self_supervised import SelfSupervised
 from gradmap.envs.constraints import violations
@@ -54,35 +50,6 @@ def price(**settings):
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 5))
-def test_every_day_is_drawn_about_equally_often(num_days, batch, seed):
-    days = torch.arange(num_days) * 3
-    sampler = DaySampler(days, batch, generator(seed))
-    rounds = -(-num_days // batch)
-    drawn = Counter()
-    for _ in range(rounds):
-        some = sampler.draw()
-        assert some.shape == (batch,)
-        assert some.dtype == torch.int64
-        drawn.update(some.tolist())
-    assert set(drawn) == set(days.tolist())
-    assert max(drawn.values()) - min(drawn.values()) <= 1
-
-
-def test_a_batch_spreads_over_the_calendar():
-    sampler = DaySampler(torch.arange(80), 8, generator())
-    batches = [sampler.draw() for _ in range(20)]
-    for some in batches:
-        assert (some // 10).tolist() == list(range(8))
-    assert len({tuple(some.tolist()) for some in batches}) > 15
-
-
-def test_a_seed_fixes_the_days():
-    first, second = (DaySampler(torch.arange(30), 4, generator(9)) for _ in range(2))
-    for _ in range(20):
-        assert torch.equal(first.draw(), second.draw())
 
 
 def test_a_set_without_training_days_is_refused(make_core, few_days, method):
