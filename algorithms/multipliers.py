@@ -40,20 +40,22 @@ class Multipliers:
 
         self.over, self.under, self.overload = zeros(nodes), zeros(nodes), zeros(branches)
 
-    def charge(self, found: Violations) -> Tensor:
-        """Prices the violations of a batch of days.
+    def charge(self, found: Violations, step: int | None = None) -> Tensor:
+        """Prices the violations of a batch of days, or of one of their steps.
 
         Args:
-            found: Violations. `[batch, time, ...]`
+            found: Violations. `[batch, time, ...]`, or `[batch, ...]` of a step
+            step: The step; None for whole days.
 
         Returns:
-            The price of each step. `[batch, time]`
+            The price of each step. `[batch, time]`, or `[batch]` of a step
         """
+        now = slice(None) if step is None else step
         voltage, overload = self.config.voltage_usd_per_pu, self.config.overload_usd
         return (
-            (found.over_pu * (voltage + self.over)).sum(-1)
-            + (found.under_pu * (voltage + self.under)).sum(-1)
-            + (found.overload * (overload + self.overload)).sum(-1)
+            (found.over_pu * (voltage + self.over[now])).sum(-1)
+            + (found.under_pu * (voltage + self.under[now])).sum(-1)
+            + (found.overload * (overload + self.overload[now])).sum(-1)
         )
 
     @torch.no_grad()

@@ -32,21 +32,23 @@ LAYERS = {
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios",
         "numpy torch gymnasium pettingzoo",
     ),
-    # The same actors serve GradMAP and what it is compared with.
+    # The same actors and the same prices serve GradMAP and what it is compared with.
     "algorithms.networks": Layer("envs feeders.errors", "torch"),
+    "algorithms.config": Layer("feeders.errors", ""),
+    "algorithms.multipliers": Layer("envs feeders.errors algorithms.config", "torch"),
     "algorithms": Layer(
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios envs "
-        "algorithms.networks",
+        "algorithms.networks algorithms.config algorithms.multipliers",
         "numpy torch",
     ),
     "baselines": Layer(
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios envs "
-        "algorithms.networks",
+        "algorithms.networks algorithms.config algorithms.multipliers",
         "numpy torch scipy",
     ),
     "experiments": Layer(
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios envs "
-        "algorithms.networks algorithms baselines",
+        "algorithms.networks algorithms.config algorithms.multipliers algorithms baselines",
         "numpy torch scipy gymnasium pettingzoo pydantic yaml tyro rich pandas matplotlib "
         "tensorboardX",
     ),
@@ -60,6 +62,7 @@ EXCEPTIONS = {
     "envs.render": Layer("", "matplotlib"),  # draws PettingZoo's rgb_array
     "envs.rllib": Layer("", "ray"),
     "envs.torchrl": Layer("", "torchrl tensordict"),
+    "envs.benchmarl": Layer("", "benchmarl torchrl"),
     "baselines.rllib": Layer("", "ray gymnasium"),
     "baselines.rllib.*": Layer("", "ray gymnasium"),
 }

@@ -108,3 +108,7 @@ class PPOSettings:
                 f"num_env_runners, {self.num_env_runners}"
             )
         raise_faults("ppo", faults)
+
+
+MAPPO_SETTINGS = PPOSettings(critic="central", critic_hidden=(64, 64))
+"""Settings of MAPPO unless others are given."""

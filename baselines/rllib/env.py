@@ -1,0 +1,84 @@
+"""The joint environment with rewards that price the network by multipliers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from gradmap.algorithms.config import PriceConfig
+from gradmap.algorithms.multipliers import Multipliers
+from gradmap.envs.constraints import Violations, violations
+from gradmap.envs.core import Core
+from gradmap.envs.outcome import Outcome
+from gradmap.envs.joint_batch import JointVectorEnv
+
+
+@dataclasses.dataclass(frozen=True)
+class DayRecord:
+    """What learning needs to know of a batch of days besides the rewards.
+
+    Attributes:
+        found: Violations. `[batch, time, ...]`
+        usable: Days whose power flows all converged. `[batch]`, bool
+        cost_usd: Cost of each day, all agents together. `[batch]`
+        clipped_kwh: Energy that devices could not follow. `[batch]`
+    """
+
+    found: Violations
+    usable: Tensor
+    cost_usd: Tensor
+    clipped_kwh: Tensor
+
+
+class PricedJointEnv(JointVectorEnv):
+    """A batch of days whose rewards are minus own cost and share of the network's price.
+
+    A step after a power flow that failed has the reward NaN, from which
+    learning knows to leave the day out.
+
+    Args:
+        core: The environment.
+        num_envs: Days played together.
+        price: How constraints are priced.
+        share: Share of the network's price that every agent pays; None
+            divides it evenly.
+
+    Attributes:
+        prices: The multipliers, moved by whoever trains.
+    """
+
+    def __init__(
+        self, core: Core, num_envs: int, price: PriceConfig, share: float | None = None
+    ) -> None:
+        super().__init__(core, num_envs, per_agent=True)
+        self.prices = Multipliers(core, price)
+        self._share = 1.0 / core.num_agents if share is None else share
+        self._limits = core.limits.tightened(price.margin_pu)
+        self._steps: list[tuple[Violations, Outcome]] = []
+
+    def _rewards(self, outcome: Outcome, found: Violations, step: int) -> Tensor:
+        if self.prices.config.margin_pu:
+            found = violations(outcome.flow, self._limits)
+        if step == 0:
+            self._steps = []
+        self._steps.append((found, outcome))
+        reward = -outcome.cost_usd.sum(-1)
+        if self.prices.config.kind != "none":
+            price = self._share * self.prices.charge(found, step)
+            reward = reward - price.to(reward.dtype).unsqueeze(-1)
+        return torch.where(outcome.is_usable.unsqueeze(-1), reward, torch.nan)
+
+    def record(self) -> DayRecord:
+        """The batch of days that was played last, from its first step on."""
+        found = [vars(found) for found, _ in self._steps]
+        joined = {name: torch.stack([f[name] for f in found], dim=1) for name in found[0]}
+        outcomes = [outcome for _, outcome in self._steps]
+        return DayRecord(
+            found=Violations(**joined),
+            usable=outcomes[-1].is_usable,
+            cost_usd=torch.stack([o.cost_usd.sum((-2, -1)) for o in outcomes]).sum(0),
+            clipped_kwh=self.core.dt_hours
+            * torch.stack([o.clipped_kw.sum(-1) for o in outcomes]).sum(0),
+        )
