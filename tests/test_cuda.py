@@ -14,6 +14,7 @@ from gradmap.baselines.idle import IdlePolicy
 from gradmap.baselines.oracle import OracleConfig, PerfectForesight
 from gradmap.baselines.rules import RulesPolicy
 from gradmap.envs.parallel import ParallelFeederEnv
+from gradmap.envs.vector import JointVectorEnv
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -78,3 +79,15 @@ def test_pettingzoo_steps_there(cuda_core):
     while env.agents:
         env.step({name: np.zeros(1, np.float32) for name in env.agents})
     assert env.render().shape[-1] == 3
+
+
+def test_a_gymnasium_batch_steps_there(short_core, cuda_core):
+    here, there = JointVectorEnv(short_core, 2), JointVectorEnv(cuda_core, 2)
+    seen, found = here.reset(seed=0)[0], there.reset(seed=0)[0]
+    for _ in range(2 * (cuda_core.num_steps + 1)):
+        for key in seen:
+            # Float32 devices; voltages solved to 1e-8 p.u. on either.
+            np.testing.assert_allclose(found[key], seen[key], rtol=1e-4, atol=1e-4)
+        actions = here.action_space.sample()
+        (seen, reward, *_), (found, other, *_) = here.step(actions), there.step(actions)
+        np.testing.assert_allclose(other, reward, rtol=1e-3, atol=1e-2)

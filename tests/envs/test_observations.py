@@ -11,6 +11,7 @@ import torch
 
 from gradmap.envs.observations import (
     FEATURES,
+    NUM_PUBLIC,
     TARIFF_MIDDLE,
     TARIFF_SCALE,
     TEMP_MIDDLE,
@@ -77,11 +78,37 @@ def test_features_are_own_site_and_public_figures(core):
     assert seen.shape[-1] == len(FEATURES) == len(public) + len(own) + 1
 
 
+def test_a_central_critic_sees_every_terminal_and_the_fleets(core):
+    days = core.days("train")
+    state = walked(core, days, 17)
+    seen = core.observe_global(state)
+    scenarios, index, rated_kw = core.scenarios, days.numpy(), core.feeder.terminals.p_kw
+    num = core.network.num_load_terminals
+    assert seen.dtype == torch.float32
+    assert seen.shape == (4, core.num_global_features) == (4, NUM_PUBLIC + 3 * num + 3)
+    public, voltage, base, pv, fleets = seen.split([NUM_PUBLIC, num, num, num, 3], dim=-1)
+    assert torch.equal(public, core.observe(state)[:, 0, :NUM_PUBLIC])
+    assert torch.equal(voltage, (state.v_measured_pu - 1.0) / VOLTAGE_SCALE)
+    assert base.numpy() == pytest.approx(scenarios.base_p_kw[index, 17] / rated_kw, abs=1e-5)
+    assert pv.numpy() == pytest.approx(scenarios.pv_kw[index, 17] / rated_kw, abs=1e-5)
+    own_state = feature(core.observe(state), "own_state").split([8, 8, 4], dim=-1)
+    torch.testing.assert_close(fleets, torch.stack([own.mean(-1) for own in own_state], -1))
+
+
 def test_features_are_of_the_order_of_one(core):
     """At every step of eight days; a device that is left to itself may go further."""
     state = core.reset(torch.arange(core.scenarios.num_days))
     for step in range(core.num_steps):
-        assert core.observe(dataclasses.replace(state, step=step)).abs().max() < 3.0
+        now = dataclasses.replace(state, step=step)
+        assert core.observe(now).abs().max() < 3.0
+        assert core.observe_global(now).abs().max() < 3.0
+
+
+def test_after_the_last_step_a_critic_sees_its_weather_and_the_voltages_it_left(short_core):
+    state = walked(short_core, short_core.days("test"), short_core.num_steps)
+    seen = short_core.observe_global(state)
+    before = dataclasses.replace(state, step=short_core.num_steps - 1)
+    assert torch.equal(seen, short_core.observe_global(before))
 
 
 def test_the_clock_tells_every_step_apart():
