@@ -6,7 +6,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 
 from gradmap.envs.core import Core
 from gradmap.envs.joint_batch import Array, Info, JointVectorEnv, Observations
@@ -86,7 +85,7 @@ class JointEnv(gymnasium.Env[Observations, Array]):
         reward = rewards[0] if self._batch.per_agent else float(rewards[0])
         return _first(observations), reward, bool(ended[0]), False, _first(infos)
 
-    def render(self) -> npt.NDArray[np.uint8] | None:
+    def render(self) -> Any:
         """Draws the feeder coloured by voltage. `[height, width, 3]`, uint8"""
         frames = self._batch.render()
         return None if frames is None else frames[0]

@@ -224,7 +224,7 @@ class JointVectorEnv(gymnasium.vector.VectorEnv[Observations, Array, Array]):
         """Adds the masks by which Gymnasium tells which episodes have an entry: all."""
         return infos | {f"_{name}": np.ones(self.num_envs, np.bool_) for name in infos}
 
-    def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
+    def render(self) -> Any:
         """Draws every episode's feeder coloured by voltage. `[height, width, 3]` uint8 each"""
         if self.render_mode is None:
             return None

@@ -10,6 +10,12 @@ from gradmap.algorithms.rollout import environment_gradient, rollout
 from gradmap.envs.constraints import violations
 
 
+@pytest.fixture(scope="module")
+def short_core(make_core):
+    """Fifty agents, the fewest that hold all the feeder's flexible power; days of six steps."""
+    return make_core(50, steps=6)
+
+
 @pytest.fixture
 def actors(short_core):
     """Networks that have decided: the day depends on what they see."""
@@ -152,6 +158,11 @@ def test_days_do_not_mix(short_core, actors, days, objective):
     _, alone = environment_gradient(short_core, actors, days[1:2], objective)
     scale = together.abs().max().item()
     torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5 * scale)
+    _, first = environment_gradient(
+        short_core, actors, days, lambda outcome: outcome.flow.losses_kw[0].sum()
+    )
+    assert (first[0] != 0.0).any()
+    assert (first[1:] == 0.0).all()
 
 
 def test_an_action_that_projection_overrules_has_no_gradient(short_core, days):

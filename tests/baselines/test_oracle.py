@@ -29,8 +29,14 @@ def result(core, policy, days):
 
 
 @pytest.fixture(scope="module")
+def core(make_core):
+    """Fifty agents, the fewest that hold all the feeder's flexible power; whole days."""
+    return make_core(50)
+
+
+@pytest.fixture(scope="module")
 def trained(core):
-    """Twenty agents, two test days, a short run."""
+    """Two test days, a short run."""
     trainer = PerfectForesight(core, CONFIG)
     metrics = [trainer.iterate(k / NUM_ITERATIONS) for k in range(NUM_ITERATIONS)]
     return trainer, metrics
