@@ -161,3 +161,6 @@ class GradientLearner(abc.ABC):
         self.sampler.order = state["sampler.order"].cpu()
         self.sampler.position = int(state["sampler.position"])
         self.counters = Counters(*state["counters"].tolist())
+
+    def close(self) -> None:  # noqa: B027 - nothing to close is the rule, not a gap
+        """Does nothing; see `Trainer.close`."""

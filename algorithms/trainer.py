@@ -43,3 +43,7 @@ class Trainer(Protocol):
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes over what `state_dict` returned."""
         ...
+
+    def close(self) -> None:
+        """Gives back what it holds beside memory, such as processes; its last call."""
+        ...

@@ -194,3 +194,6 @@ class PerfectForesight:
         if moments:
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": {0: moments}})
         self.counters = Counters(*state["counters"].tolist())
+
+    def close(self) -> None:
+        """Does nothing; see `Trainer.close`."""

@@ -20,7 +20,7 @@ from gradmap.envs.core import Core
 from gradmap.envs.counters import Counters
 from gradmap.envs.policy import Policy
 from gradmap.experiments.config import RunConfig
-from gradmap.experiments.registry import MethodSpec, method_spec
+from gradmap.experiments.registry import MethodSpec, check_installed, method_spec
 from gradmap.feeders.errors import GradmapError
 
 
@@ -52,10 +52,13 @@ class Untrained:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes nothing over."""
 
+    def close(self) -> None:
+        """Does nothing; see `Trainer.close`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Assembly:
-    """A run, built.
+    """A run, built; close it at the end.
 
     Attributes:
         config: Its configuration.
@@ -68,6 +71,10 @@ class Assembly:
     spec: MethodSpec
     core: Core
     trainer: Trainer
+
+    def close(self) -> None:
+        """Closes the trainer; see `Trainer.close`."""
+        self.trainer.close()
 
 
 def resolve_device(name: str) -> str:
@@ -96,17 +103,20 @@ def assemble(config: RunConfig) -> Assembly:
         config: The run.
 
     Raises:
-        GradmapError: If the task or device cannot be had.
+        GradmapError: If the task, the device or what the method needs cannot
+            be had.
     """
+    check_installed([config.method])  # before the core, which takes seconds
     torch.set_num_threads(config.threads)
     task_config(config.task.name)  # a name that is not published is a slip
     spec = method_spec(config.method)
+    settings = None if spec.settings is None else getattr(config, spec.settings)
     core = make(
         config.task,
-        batch_size=config.learner.days_per_batch,
+        batch_size=settings.days_per_batch if settings else config.evaluation_batch,
         device=resolve_device(config.device),
     )
-    built = spec.build(core, config.learner, config.seed)
+    built = spec.build(core, settings, config.seed)
     trainer = built if spec.needs_training else Untrained(cast(Policy, built))
     return Assembly(config, spec, core, cast(Trainer, trainer))
 

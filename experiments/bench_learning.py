@@ -15,6 +15,7 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
+from gradmap.algorithms.config import LearnerConfig
 from gradmap.algorithms.gradmap import GradMAP
 from gradmap.algorithms.learner import GradientLearner
 from gradmap.algorithms.networks import Actors
@@ -102,7 +103,7 @@ def learning_section(feeder: Feeder, num_rounds: int) -> Section:
         contenders[f"gradient, {count}"] = _gradient(learner, days), 1
         contenders[f"pass, {count}"] = _reuse_pass(core, count, days), 1
         contenders[f"gradmap, {count}"] = _iteration(learner), 1
-        other = dataclasses.replace(method_spec("ss-primal-dual").defaults, days_per_batch=count)
+        other = dataclasses.replace(_tuned("ss-primal-dual"), days_per_batch=count)
         contenders[f"ss, {count}"] = _iteration(SelfSupervised(core, other, _SEED)), 1
     rates = Rates(contenders, _rounds(num_rounds))
     rows = [
@@ -110,7 +111,7 @@ def learning_section(feeder: Feeder, num_rounds: int) -> Section:
             "days_per_batch": count,
             "env_gradient_s": 1 / rates.median(f"gradient, {count}"),
             "reuse_pass_s": 1 / rates.median(f"pass, {count}"),
-            "reuse_passes": method_spec("gradmap").defaults.reuse_passes,
+            "reuse_passes": _tuned("gradmap").reuse_passes,
             "gradmap_iteration_s": 1 / rates.median(f"gradmap, {count}"),
             "self_supervised_iteration_s": 1 / rates.median(f"ss, {count}"),
         }
@@ -118,6 +119,12 @@ def learning_section(feeder: Feeder, num_rounds: int) -> Section:
     ]
     data = {"num_agents": core.num_agents, "rows": rows}
     return Section(name="learning", table=_learning_table(core, rows), data=data)
+
+
+def _tuned(method: str) -> LearnerConfig:
+    settings = method_spec(method).defaults
+    assert isinstance(settings, LearnerConfig)
+    return settings
 
 
 def _rounds(num_rounds: int) -> int:
@@ -131,7 +138,7 @@ def _days(core: Core, batch: int) -> Tensor:
 
 
 def _learner(core: Core, days_per_batch: int) -> GradMAP:
-    config = dataclasses.replace(method_spec("gradmap").defaults, days_per_batch=days_per_batch)
+    config = dataclasses.replace(_tuned("gradmap"), days_per_batch=days_per_batch)
     return GradMAP(core, config, _SEED)
 
 
@@ -152,9 +159,7 @@ def _iteration(learner: GradientLearner) -> Callable[[], dict[str, float]]:
 
 
 def _reuse_pass(core: Core, days_per_batch: int, days: Tensor) -> Callable[[], None]:
-    config = dataclasses.replace(
-        method_spec("gradmap").defaults, days_per_batch=days_per_batch, reuse_passes=1
-    )
+    config = dataclasses.replace(_tuned("gradmap"), days_per_batch=days_per_batch, reuse_passes=1)
     learner = _OnePass(core, config, _SEED)
     done, gradient = _gradient(learner, days)()
     return lambda: learner.reuse_once(done, gradient)

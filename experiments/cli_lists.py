@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from gradmap.experiments.arguments import parse
+from gradmap.experiments.registry import METHODS, MethodSpec
 from gradmap.experiments.terminal import console
 
 
@@ -31,15 +32,26 @@ def run(command: str, words: Sequence[str]) -> int:
 
 def methods() -> Table:
     """A table of the methods."""
-    from gradmap.experiments.registry import METHODS
-
-    table = Table("method", "title", "learns", "what it is")
+    table = Table("method", "title", "learns", "needs", "what it is")
     for spec in METHODS.values():
         learns = "yes" if spec.needs_training else "no"
         table.add_row(
-            spec.name, spec.title, "test days" if spec.is_reference else learns, spec.summary
+            spec.name,
+            spec.title,
+            "test days" if spec.is_reference else learns,
+            _needs(spec),
+            spec.summary,
         )
     return table
+
+
+def _needs(spec: MethodSpec) -> str:
+    if spec.extra is None:
+        return ""
+    if spec.extra.is_installed():
+        return spec.extra.title
+    # A backslash: rich would read the extra as a style.
+    return f"{spec.extra.title}, missing: pip install 'gradmap\\[{spec.extra.name}]'"
 
 
 def feeders() -> Table:

@@ -7,14 +7,15 @@ import datetime
 import pathlib
 import shlex
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any, cast
 
-from tyro.conf import arg
+import pydantic
+from tyro.conf import Suppress, arg
 
 from gradmap.experiments.arguments import parse, take_option
 from gradmap.experiments.config import RunConfig
 from gradmap.experiments.config_load import check_run_config, load_run_config
-from gradmap.experiments.registry import METHODS, method_spec
+from gradmap.experiments.registry import METHODS, SECTIONS, method_spec
 from gradmap.experiments.runs import RunFolder
 from gradmap.feeders.errors import GradmapError
 
@@ -80,10 +81,33 @@ def _arguments(words: list[str]) -> Arguments:
         raise GradmapError(f"gradmap train: name a method first: {', '.join(METHODS)}")
     else:
         settings = load_run_config(method or "gradmap", config)
-    default = Arguments(settings=settings)
-    parsed = parse(Arguments, words, "gradmap train METHOD", DESCRIPTION, default)
+    # Options of other methods are read all the same: what is wrong with them is said below.
+    default = _own_options(settings) if is_help and method else Arguments(settings=settings)
+    parsed = parse(type(default), words, "gradmap train METHOD", DESCRIPTION, default)
     check_run_config(parsed.settings)
     return parsed
+
+
+def _own_options(settings: RunConfig) -> Arguments:
+    """Defaults of which help shows the method's own settings, and those of no other."""
+    own, hide = method_spec(settings.method).settings, cast(Any, Suppress)
+    hidden: dict[str, Any] = {
+        name: (hide[field.annotation], field.default)
+        for name, field in RunConfig.model_fields.items()
+        if name in SECTIONS and name != own
+    }
+    shown = pydantic.create_model(
+        "RunConfig", __base__=RunConfig, __doc__=RunConfig.__doc__, **hidden
+    )
+    default = shown(**dict(settings))
+    kind = dataclasses.make_dataclass(
+        "Arguments",
+        [("settings", Annotated[shown, arg(name="")], dataclasses.field(default=default))],
+        bases=(Arguments,),
+        frozen=True,
+        namespace={"__doc__": Arguments.__doc__},
+    )
+    return cast(Arguments, kind())
 
 
 def _default_out(method: str) -> pathlib.Path:

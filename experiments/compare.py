@@ -17,7 +17,7 @@ from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import run_configs
 from gradmap.experiments.files import write_yaml
 from gradmap.experiments.judgement import load_judgement
-from gradmap.experiments.registry import METHODS
+from gradmap.experiments.registry import METHODS, check_installed
 from gradmap.experiments.runs import read_rows
 from gradmap.experiments.signals import StopRequest
 from gradmap.experiments.target import Race, race
@@ -48,15 +48,20 @@ def plan_jobs(config: CompareConfig, out: pathlib.Path) -> list[Job]:
 def check_buildable(config: CompareConfig) -> None:
     """Builds the task once: faults show before anything starts, and caches are filled.
 
+    What the methods need is looked for as well.
+
     Args:
         config: The comparison.
 
     Raises:
-        GradmapError: If the task cannot be built.
+        GradmapError: If the task cannot be built, or what a method needs is
+            not installed.
     """
     from gradmap.experiments.assembly import assemble
 
-    any_run = next(iter(run_configs(config).values()))
+    runs = run_configs(config)
+    check_installed(runs)
+    any_run = next(iter(runs.values()))
     assemble(any_run.model_copy(update={"method": "idle"}))
 
 

@@ -14,7 +14,7 @@ from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.files import write_json, write_text
 from gradmap.experiments.judgement import number
 from gradmap.experiments.progress import duration
-from gradmap.experiments.target import Race
+from gradmap.experiments.target import COMPARED, Race
 
 _SHOWN = {
     "title": "method",
@@ -173,9 +173,9 @@ def race_table(race: Race) -> str:
     body = []
     for method, hit in race.reached.items():
         if hit is None:
-            body.append([method, "not reached", "", "", "", ""])
+            body.append([method, "not reached", *[""] * (2 + len(COMPARED))])
             continue
-        ratios = [race.ratio(method, name) for name in ("seconds", "env_gradients")]
+        ratios = [race.ratio(method, name) for name in COMPARED]
         body.append(
             [
                 method,
@@ -186,7 +186,8 @@ def race_table(race: Race) -> str:
             ]
         )
     columns = ["method", "training time", "environment gradients", "power flows"]
-    return head + "\n\n" + grid([*columns, "time / GradMAP's", "gradients / GradMAP's"], body)
+    over = [f"{name} / GradMAP's" for name in ("time", "gradients", "power flows")]
+    return head + "\n\n" + grid([*columns, *over], body)
 
 
 def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -222,7 +223,6 @@ def _budget(config: CompareConfig) -> str:
 
 def _race_json(race: Race) -> dict[str, Any]:
     ratios = {
-        method: {name: race.ratio(method, name) for name in ("seconds", "env_gradients")}
-        for method in race.reached
+        method: {name: race.ratio(method, name) for name in COMPARED} for method in race.reached
     }
     return {**dataclasses.asdict(race), "ratio_to_gradmap": ratios}

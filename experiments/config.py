@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from tyro.conf import Fixed, Suppress
 
 from gradmap.algorithms.config import LearnerConfig
+from gradmap.baselines.rllib.config import PPOSettings
 from gradmap.envs.config import TaskConfig
 
 
@@ -118,11 +119,13 @@ class RunConfig(_Shared):
         evaluation_batch: Days evaluated at once.
         checkpoint_seconds: Seconds between two savings of the latest state.
         method: Name of the method.
-        learner: Settings of the learner.
+        learner: Settings of the methods that learn through the gradient.
+        ppo: Settings of IPPO and MAPPO.
     """
 
     method: Suppress[Fixed[str]] = "gradmap"
     learner: LearnerConfig = LearnerConfig()
+    ppo: PPOSettings = PPOSettings()
 
 
 class CompareConfig(_Shared):
@@ -139,7 +142,7 @@ class CompareConfig(_Shared):
         evaluation_batch: Days evaluated at once.
         checkpoint_seconds: Seconds between two savings of the latest state.
         methods: Methods in the table's order; none for all.
-        learner: Settings by method that differ from the method's own.
+        settings: By method, what differs from the method's own settings.
         workers: Methods trained at the same time.
         target: The level to which training times are measured.
         split: Days on which the table is made.
@@ -147,7 +150,7 @@ class CompareConfig(_Shared):
     """
 
     methods: tuple[str, ...] = ()
-    learner: Suppress[Fixed[dict[str, dict[str, Any]]]] = {}
+    settings: Suppress[Fixed[dict[str, dict[str, Any]]]] = {}
     workers: Annotated[int, Field(ge=1)] = 2
     target: Target = Target()
     split: Literal["train", "validation", "test"] = "test"

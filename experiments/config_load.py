@@ -9,7 +9,7 @@ from typing import Any
 from gradmap.envs.config import TaskConfig
 from gradmap.experiments.config import CompareConfig, RunConfig
 from gradmap.experiments.config_files import Model, load_yaml, merge, suggest, validate
-from gradmap.experiments.registry import METHODS, method_spec
+from gradmap.experiments.registry import METHODS, SECTIONS, MethodSpec, method_spec
 from gradmap.feeders.errors import GradmapError, raise_faults
 
 
@@ -27,8 +27,7 @@ def load_run_config(method: str, source: str | pathlib.Path | None = None) -> Ru
     spec = method_spec(method)
     values = {} if source is None else load_yaml(source)
     values["method"] = method
-    defaults = RunConfig(method=method, learner=spec.defaults).model_dump(mode="json")
-    return _build(RunConfig, defaults, values, source)
+    return _build(RunConfig, _default_run(spec).model_dump(mode="json"), values, source)
 
 
 def check_run_config(config: RunConfig) -> RunConfig:
@@ -41,15 +40,24 @@ def check_run_config(config: RunConfig) -> RunConfig:
         GradmapError: If there are any.
     """
     spec = method_spec(config.method)
-    if not spec.takes_settings and config.learner != spec.defaults:
-        given = differences(
-            {"learner": RunConfig(learner=spec.defaults).model_dump(mode="json")["learner"]},
-            {"learner": config.model_dump(mode="json")["learner"]},
-        )
+    foreign: set[str] = {section for section in SECTIONS if section != spec.settings}
+    expected, found = (
+        each.model_dump(mode="json", include=foreign) for each in (RunConfig(), config)
+    )
+    given = differences(expected, found)
+    if given:
+        own = "it takes no settings" if spec.settings is None else f"its own are {spec.settings}.*"
         raise GradmapError(
-            f"method {config.method} does not learn from {', '.join(given)}; leave it out"
+            f"method {config.method} does not learn from {', '.join(given)}; leave "
+            f"{'it' if len(given) == 1 else 'them'} out: {own}"
         )
     return config
+
+
+def _default_run(spec: MethodSpec, **shared: Any) -> RunConfig:
+    """A run with the method's defaults in its own section."""
+    own: dict[str, Any] = {} if spec.settings is None else {spec.settings: spec.defaults}
+    return RunConfig(method=spec.name, **own, **shared)
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -99,26 +107,28 @@ def run_configs(config: CompareConfig) -> dict[str, RunConfig]:
     methods = config.methods or tuple(METHODS)
     faults = [
         f"unknown method {name}{suggest(name, list(METHODS))}"
-        for name in dict.fromkeys((*methods, *config.learner))
+        for name in dict.fromkeys((*methods, *config.settings))
         if name not in METHODS
     ]
     faults += [f"method {n} is named twice" for n in dict.fromkeys(methods) if methods.count(n) > 1]
     shared = {name: getattr(config, name) for name in RunConfig.model_fields if name in _SHARED}
     runs: dict[str, RunConfig] = {}
     for method in (name for name in methods if name in METHODS):
-        defaults = RunConfig(method=method, learner=METHODS[method].defaults, **shared)
-        known = defaults.model_dump(mode="json")
-        values = {"learner": config.learner.get(method, {})}
+        spec, given = METHODS[method], config.settings.get(method, {})
+        known = _default_run(spec, **shared).model_dump(mode="json")
+        if spec.settings is None and given:
+            faults.append(f"settings.{method}: it takes none, found {', '.join(given)}")
+            continue
+        values = merge(known, {spec.settings: given} if spec.settings else {})
         try:
-            run = validate(RunConfig, merge(known, values), known, f"learner.{method}")
-            runs[method] = check_run_config(run)
+            runs[method] = validate(RunConfig, values, known, f"settings.{method}")
         except GradmapError as error:
             faults.append(str(error))
     raise_faults("comparison", faults)
     return runs
 
 
-_SHARED = frozenset(CompareConfig.model_fields) - {"learner"}
+_SHARED = frozenset(CompareConfig.model_fields) - {"settings"}
 
 
 def _build(

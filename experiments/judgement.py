@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -38,13 +39,13 @@ def judge_run(
     Raises:
         GradmapError: If the run has no such checkpoint or split.
     """
-    assembly = assemble(folder.config)
-    meta = load_state(folder.checkpoint(checkpoint), assembly)
-    core, spec = assembly.core, assembly.spec
-    days = pick_days(core, split)
-    played = play(core, assembly.trainer.policy(), days, folder.config.evaluation_batch)
-    found = {engine: judge(core, played, engine) for engine in engines}
-    _keep_voltages(folder, assembly, found, f"{split}-{checkpoint}")
+    with contextlib.closing(assemble(folder.config)) as assembly:
+        meta = load_state(folder.checkpoint(checkpoint), assembly)
+        core, spec = assembly.core, assembly.spec
+        days = pick_days(core, split)
+        played = play(core, assembly.trainer.policy(), days, folder.config.evaluation_batch)
+        found = {engine: judge(core, played, engine) for engine in engines}
+        _keep_voltages(folder, assembly, found, f"{split}-{checkpoint}")
     return {
         **_facts(folder),
         "method": spec.name,

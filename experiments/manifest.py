@@ -16,7 +16,7 @@ import gradmap
 
 _PACKAGES = (
     "torch", "numpy", "scipy", "pandas", "pydantic", "opendssdirect.py", "simbench",
-    "gymnasium", "pettingzoo",
+    "gymnasium", "pettingzoo", "ray",
 )  # fmt: skip
 
 

@@ -12,11 +12,14 @@ from matplotlib.figure import Figure
 from gradmap.experiments.registry import METHODS
 from gradmap.feeders.files import replacing
 
-# Okabe and Ito's palette, which people with any colour vision tell apart.
+# Okabe and Ito's palette, which people with any colour vision tell apart, and a
+# brown in the place of its yellow, which is faint on white.
 COLOURS = {
     "gradmap": "#0072B2",
     "ss-primal-dual": "#D55E00",
     "ss-fixed-penalty": "#E69F00",
+    "ippo": "#56B4E9",
+    "mappo": "#7A4B1E",
     "selfish": "#CC79A7",
     "idle": "#999999",
     "rules": "#009E73",
@@ -28,6 +31,8 @@ MARKERS = {
     "gradmap": "o",
     "ss-primal-dual": "s",
     "ss-fixed-penalty": "D",
+    "ippo": "X",
+    "mappo": "p",
     "selfish": "^",
     "idle": "P",
     "rules": "v",

@@ -16,13 +16,14 @@ from gradmap.experiments.plot_style import COLOURS, LIMIT, MARKERS, save, styled
 FLOOR_PCT = 1e-3
 """Where a violation of zero stands on the logarithmic axis, percent."""
 
-_ACROSS = {"seconds": "training time, s", "env_gradients": "environment gradients"}
+# Not environment gradients: not every method takes any.
+_ACROSS = {"seconds": "training time, s", "power_flow_solves": "power flows"}
 
 
 def training_curves(
     rows: Mapping[str, Sequence[Mapping[str, Any]]], path: pathlib.Path
 ) -> pathlib.Path:
-    """Draws cost and violation on validation days, against time and gradients.
+    """Draws cost and violation on validation days, against time and power flows.
 
     Args:
         rows: Validation rows of each method.
@@ -39,6 +40,7 @@ def training_curves(
                 _curve(axes[0, column], method, own, across, "cost_usd_per_day")
                 _curve(axes[1, column], method, own, across, "node_step_violation_pct")
             axes[1, column].set_xlabel(label)
+            axes[1, column].xaxis.set_major_formatter("{x:,.0f}")
         axes[0, 0].set_ylabel("cost, $ per day")
         axes[0, 0].yaxis.set_major_formatter("{x:,.0f}")
         axes[0, 0].set_title("Operating cost on validation days")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import importlib.util
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal
 
 from gradmap.algorithms.config import LearnerConfig, PriceConfig
+from gradmap.baselines.rllib.config import PPOSettings
 from gradmap.experiments.config_files import suggest
 from gradmap.feeders.errors import GradmapError
 
@@ -14,6 +16,35 @@ if TYPE_CHECKING:
     from gradmap.algorithms.trainer import Trainer
     from gradmap.envs.core import Core
     from gradmap.envs.policy import Policy
+
+Settings = LearnerConfig | PPOSettings
+Section = Literal["learner", "ppo"]
+"""Section of a run's configuration that holds a method's settings."""
+
+SECTIONS: tuple[Section, ...] = ("learner", "ppo")
+"""All of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Extra:
+    """An optional part of the installation.
+
+    Attributes:
+        name: Name in `pip install 'gradmap[NAME]'`.
+        title: What it is.
+        package: The package whose presence shows that it is installed.
+    """
+
+    name: str
+    title: str
+    package: str
+
+    def is_installed(self) -> bool:
+        """Whether it is there; nothing of it is loaded."""
+        return importlib.util.find_spec(self.package) is not None
+
+
+RLLIB = Extra("rllib", "RLlib", "ray")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,25 +55,45 @@ class MethodSpec:
         name: Name on the command line.
         title: Name in tables and plots.
         summary: What it is, in a few words.
-        build: Builds the trainer, or the policy of a method that does not
-            learn, from the core, the learner's settings and a seed.
+        builder: What `build` calls.
         needs_training: Whether `build` returns a trainer.
         is_reference: Whether it knows the test days, as no real method can.
         ignores_network: Whether it minimises cost alone; its best checkpoint
             is then selected on cost alone.
-        takes_settings: Whether the learner's settings mean anything to it.
-        defaults: Learner's settings unless others are given.
+        defaults: Its settings unless others are given; None if it takes none.
+        extra: What has to be installed for it.
     """
 
     name: str
     title: str
     summary: str
-    build: Callable[[Core, LearnerConfig, int], Trainer | Policy]
+    builder: Callable[[Core, Any, int], Trainer | Policy]
     needs_training: bool = True
     is_reference: bool = False
     ignores_network: bool = False
-    takes_settings: bool = True
-    defaults: LearnerConfig = LearnerConfig()
+    defaults: Settings | None = LearnerConfig()
+    extra: Extra | None = None
+
+    @property
+    def settings(self) -> Section | None:
+        """Section of a run's configuration that is its own; None if it takes no settings."""
+        if self.defaults is None:
+            return None
+        return "ppo" if isinstance(self.defaults, PPOSettings) else "learner"
+
+    def build(self, core: Core, settings: Settings | None, seed: int) -> Trainer | Policy:
+        """Builds the trainer, or the policy of a method that does not learn.
+
+        Args:
+            core: The environment.
+            settings: Settings of the kind of `defaults`.
+            seed: Seed of the learner.
+
+        Raises:
+            GradmapError: If an extra that it needs is not installed.
+        """
+        check_installed([self.name])
+        return self.builder(core, settings, seed)
 
 
 def method_spec(name: str) -> MethodSpec:
@@ -59,6 +110,34 @@ def method_spec(name: str) -> MethodSpec:
     return METHODS[name]
 
 
+def check_installed(names: Iterable[str]) -> None:
+    """Refuses methods whose extra is not installed.
+
+    Args:
+        names: The methods.
+
+    Raises:
+        GradmapError: If there are any; names them all, and what to install.
+    """
+    missing: dict[Extra, list[str]] = {}
+    for name in names:
+        extra = method_spec(name).extra
+        if extra is not None and not extra.is_installed():
+            missing.setdefault(extra, []).append(name)
+    faults = [
+        f"{_listed(methods)} {extra.title}; install it with: pip install 'gradmap[{extra.name}]'"
+        for extra, methods in missing.items()
+    ]
+    if faults:
+        raise GradmapError("; ".join(faults))
+
+
+def _listed(methods: list[str]) -> str:
+    if len(methods) == 1:
+        return f"method {methods[0]} needs"
+    return f"methods {', '.join(methods)} need"
+
+
 def _build_gradmap(core: Core, config: LearnerConfig, seed: int) -> Trainer:
     from gradmap.algorithms.gradmap import GradMAP
 
@@ -71,19 +150,25 @@ def _build_self_supervised(core: Core, config: LearnerConfig, seed: int) -> Trai
     return SelfSupervised(core, config, seed)
 
 
-def _build_idle(core: Core, config: LearnerConfig, seed: int) -> Policy:
+def _build_rllib(core: Core, config: PPOSettings, seed: int) -> Trainer:
+    from gradmap.baselines.rllib.trainer import RLlibTrainer
+
+    return RLlibTrainer(core, config, seed)
+
+
+def _build_idle(core: Core, config: None, seed: int) -> Policy:
     from gradmap.baselines.idle import IdlePolicy
 
     return IdlePolicy(core)
 
 
-def _build_rules(core: Core, config: LearnerConfig, seed: int) -> Policy:
+def _build_rules(core: Core, config: None, seed: int) -> Policy:
     from gradmap.baselines.rules import RulesPolicy
 
     return RulesPolicy(core)
 
 
-def _build_perfect_foresight(core: Core, config: LearnerConfig, seed: int) -> Trainer:
+def _build_perfect_foresight(core: Core, config: None, seed: int) -> Trainer:
     from gradmap.baselines.oracle import OracleConfig, PerfectForesight
 
     return PerfectForesight(core, OracleConfig())
@@ -114,6 +199,22 @@ _SPECS = (
         ),
     ),
     MethodSpec(
+        "ippo",
+        "IPPO",
+        "RLlib's PPO, independent policies, a critic each of its own observation",
+        _build_rllib,
+        defaults=PPOSettings(),
+        extra=RLLIB,
+    ),
+    MethodSpec(
+        "mappo",
+        "MAPPO",
+        "RLlib's PPO, independent policies, a central critic of the feeder's state",
+        _build_rllib,
+        defaults=PPOSettings(critic="central"),
+        extra=RLLIB,
+    ),
+    MethodSpec(
         "selfish",
         "Selfish",
         "every device minimises its own cost, the network ignored",
@@ -127,7 +228,7 @@ _SPECS = (
         "no device draws or feeds anything",
         _build_idle,
         needs_training=False,
-        takes_settings=False,
+        defaults=None,
     ),
     MethodSpec(
         "rules",
@@ -135,7 +236,7 @@ _SPECS = (
         "time-of-use batteries, thermostats, price-following generators, voltage droop",
         _build_rules,
         needs_training=False,
-        takes_settings=False,
+        defaults=None,
     ),
     MethodSpec(
         "perfect-foresight",
@@ -143,7 +244,7 @@ _SPECS = (
         "all actions of the test days optimised together; a reference, no method",
         _build_perfect_foresight,
         is_reference=True,
-        takes_settings=False,
+        defaults=None,
     ),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from typing import Any
 
@@ -35,10 +36,10 @@ def start_run(config: RunConfig, out: pathlib.Path, command: str) -> int:
         GradmapError: If the run cannot be built; nothing is written then.
     """
     check_vacant(out)
-    assembly = assemble(config)
-    folder = RunFolder.create(out, config, _describe(assembly, command))
-    with folder.locked():
-        return _train(Training(folder, assembly))
+    with contextlib.closing(assemble(config)) as assembly:
+        folder = RunFolder.create(out, config, _describe(assembly, command))
+        with folder.locked():
+            return _train(Training(folder, assembly))
 
 
 def resume_run(path: pathlib.Path, config: RunConfig, command: str) -> int:
@@ -61,9 +62,8 @@ def resume_run(path: pathlib.Path, config: RunConfig, command: str) -> int:
     fixed = [name for name in differences(old, new) if not name.startswith(FREE)]
     if fixed:
         raise GradmapError(f"--resume cannot change {', '.join(fixed)}; start a new run for that")
-    with folder.locked():
+    with folder.locked(), contextlib.closing(assemble(config)) as assembly:
         folder.config = config
-        assembly = assemble(config)
         training = Training(folder, assembly)
         training.restore()
         if training.is_finished():

@@ -8,6 +8,9 @@ from typing import Any
 
 Rows = Sequence[Mapping[str, Any]]
 
+COMPARED = ("seconds", "env_gradients", "power_flow_solves")
+"""Quantities whose ratio to GradMAP's is of interest."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Reached:
@@ -51,17 +54,18 @@ class Race:
 
         Args:
             method: The method.
-            quantity: `seconds`, `env_gradients` or the like.
+            quantity: One of `COMPARED`.
             base: The other.
 
         Returns:
-            The ratio; None if either did not come to the target, or the other
-            needed none.
+            The ratio; None if either did not come to the target or took none
+            of it: a method without environment gradients has no ratio in them.
         """
         one, other = self.reached.get(method), self.reached.get(base)
-        if one is None or other is None or not getattr(other, quantity):
+        if one is None or other is None:
             return None
-        return float(getattr(one, quantity) / getattr(other, quantity))
+        ours, theirs = getattr(one, quantity), getattr(other, quantity)
+        return float(ours / theirs) if ours and theirs else None
 
 
 def race(rows: Mapping[str, Rows], violation_pct: float, margin_pct: float) -> Race:

@@ -114,15 +114,55 @@ def test_markers_are_there_once(name: str) -> None:
     assert README.count(f"<!-- {name}:begin -->") == README.count(f"<!-- {name}:end -->") == 1
 
 
-def test_the_page_of_settings_has_the_defaults() -> None:
-    from gradmap.algorithms.config import LearnerConfig, PriceConfig
+def flat(settings: object) -> dict[str, str]:
+    """Settings by dotted name, as the page writes them."""
+    found = {name: value for name, value in vars(settings).items() if name != "price"}
+    price = vars(settings).get("price")
+    if price is not None:
+        found |= {f"price.{name}": value for name, value in vars(price).items()}
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in found.items()
+    }
 
+
+def table(section: str) -> dict[str, list[str]]:
+    """Defaults by setting, in the table below a heading of the page of settings."""
     page = (ROOT / "docs" / "tuning.md").read_text("utf-8")
-    found = dict(re.findall(r"^\| `([a-z_.]+)` \| `([^`]*)` \|", page, re.MULTILINE))
-    expected = {f"price.{name}": value for name, value in vars(PriceConfig()).items()}
-    expected |= {name: value for name, value in vars(LearnerConfig()).items() if name != "price"}
+    text = page.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z_.]+)` \|((?: `[^`]*` \|)+)", text, re.MULTILINE)
+    return {name: re.findall(r"`([^`]*)`", cells) for name, cells in rows}
 
-    def text(value: object) -> str:
-        return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
-    assert found == {name: text(value) for name, value in expected.items()}
+def changes(section: str, expected: dict[str, list[str]]) -> str:
+    """What to change in docs/tuning.md, a line for each setting."""
+    found = table(section)
+    lines = [f"take the row of `{name}` out" for name in found if name not in expected]
+    for name, values in expected.items():
+        row = f"| `{name}` | " + " | ".join(f"`{value}`" for value in values) + " | ..."
+        if found.get(name) != values:
+            lines.append(f"{'write' if name in found else 'add'}  {row}")
+    return "\n".join([f"docs/tuning.md, {section}:", *lines]) if lines else ""
+
+
+def test_the_page_of_settings_has_the_defaults() -> None:
+    from gradmap.algorithms.config import LearnerConfig
+
+    expected = {name: [value] for name, value in flat(LearnerConfig()).items()}
+    wrong = changes("Settings and defaults", expected)
+    assert not wrong, wrong
+
+
+def test_the_page_of_settings_has_the_defaults_of_ppo() -> None:
+    from gradmap.experiments.registry import METHODS
+
+    columns = [flat(METHODS[name].defaults) for name in ("ippo", "mappo")]
+    usual = flat(METHODS["gradmap"].defaults)
+    expected = {
+        name: [column[name] for column in columns]
+        for name in columns[0]
+        # Prices stand in the table above; here, those that differ.
+        if "price." not in name or any(column[name] != usual[name] for column in columns)
+    }
+    wrong = changes("Settings of IPPO and MAPPO", expected)
+    assert not wrong, wrong

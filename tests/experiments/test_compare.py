@@ -126,16 +126,23 @@ def test_the_target_table_says_who_did_not_come_to_it(jobs: list[Job]) -> None:
             "metrics": {"cost_usd_per_day": cost, "node_step_violation_pct": violation},
         }
 
+    without = {**row(30, -89.0, 0.2), "env_gradients": 0}
     rows = {
         "gradmap": [row(10, -90.0, 0.1)],
+        "ippo": [without],
         "ss-primal-dual": [row(40, -88.0, 0.2)],
         "ss-fixed-penalty": [row(40, -88.0, 2.0)],
     }
     report = Report(CompareConfig(), table_rows(jobs), [race(rows, 0.5, 5.0)], compare._facts(jobs))
     text = markdown(report)
     assert "not reached" in text
-    (line,) = [line for line in text.splitlines() if line.startswith("| ss-primal-dual")]
-    assert [cell.strip() for cell in line.split("|")[2:-1]] == ["2:00", "40", "360", "4", "4"]
+
+    def cells(method: str) -> list[str]:
+        (line,) = [line for line in text.splitlines() if line.startswith(f"| {method} ")]
+        return [cell.strip() for cell in line.split("|")[2:-1]]
+
+    assert cells("ss-primal-dual") == ["2:00", "40", "360", "4", "4", "4"]
+    assert cells("ippo") == ["1:30", "0", "270", "3", "–", "3"]
 
 
 def compare_words(out: pathlib.Path, *words: str) -> list[str]:

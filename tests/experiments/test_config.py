@@ -125,7 +125,16 @@ def test_a_partial_block_keeps_its_other_values(tmp_path: pathlib.Path) -> None:
         (["gradmap", "--config"], "--config needs a value"),
         (["gradmpa"], "unknown method gradmpa .did you mean gradmap"),
         ([], "name a method first"),
-        (["idle", "--learner.learning-rate", "1"], "does not learn from learner.learning_rate"),
+        (
+            ["idle", "--learner.learning-rate", "1", "--ppo.clip", "0.3"],
+            "does not learn from learner.learning_rate, ppo.clip; leave them out: it takes no",
+        ),
+        (
+            ["ippo", "--learner.learning-rate", "1", "--learner.price.kind", "none"],
+            r"learn from learner.learning_rate, learner.price.kind; leave them out: .* ppo\.",
+        ),
+        (["gradmap", "--ppo.clip", "0.3"], r"learn from ppo.clip; leave it out: .* learner\."),
+        (["mappo", "--ppo.clip", "0", "--ppo.epochs", "0"], "epochs is 0.*clip is 0"),
     ],
 )
 def test_bad_options_are_named(words: list[str], fault: str) -> None:
@@ -146,24 +155,43 @@ def test_bundled_configurations_load() -> None:
 
 def test_a_comparison_gives_each_method_its_settings() -> None:
     config = CompareConfig(
-        methods=("gradmap", "selfish"), seed=3, learner={"gradmap": {"reuse_passes": 2}}
+        methods=("gradmap", "mappo", "selfish"),
+        seed=3,
+        settings={"gradmap": {"reuse_passes": 2}, "mappo": {"epochs": 2}},
     )
     runs = run_configs(config)
-    assert list(runs) == ["gradmap", "selfish"]
+    assert list(runs) == ["gradmap", "mappo", "selfish"]
     assert {run.seed for run in runs.values()} == {3}
     expected = dataclasses.replace(METHODS["gradmap"].defaults, reuse_passes=2)
     assert runs["gradmap"].learner == expected
+    assert runs["mappo"].ppo == dataclasses.replace(METHODS["mappo"].defaults, epochs=2)
+    assert runs["mappo"].ppo.critic == "central"
     assert runs["selfish"].learner == METHODS["selfish"].defaults
+    for run in runs.values():
+        check_run_config(run)
 
 
 def test_a_comparison_names_all_its_faults() -> None:
     config = CompareConfig(
-        methods=("gradmpa", "idle", "idle"),
-        learner={"gradmap": {}, "idle": {"hidden": [1]}, "rulse": {}},
+        methods=("gradmpa", "idle", "idle", "ippo", "selfish"),
+        settings={
+            "gradmap": {},
+            "idle": {"hidden": [1]},
+            "ippo": {"clipp": 1, "epochs": 0},
+            "rulse": {},
+            "selfish": {"clip": 1},
+        },
     )
     with pytest.raises(GradmapError) as error:
         run_configs(config)
-    for part in ("unknown method gradmpa", "unknown method rulse", "idle is named twice", "hidden"):
+    for part in (
+        "unknown method gradmpa",
+        "unknown method rulse",
+        "idle is named twice",
+        "settings.idle: it takes none, found hidden",
+        "settings.ippo: unknown key ppo.clipp (did you mean clip?)",
+        "settings.selfish: unknown key learner.clip",
+    ):
         assert part in str(error.value)
 
 

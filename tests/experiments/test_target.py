@@ -38,6 +38,13 @@ def test_the_first_judgement_inside_both_counts() -> None:
     assert found.ratio("never", "seconds") is None
 
 
+def test_a_method_without_gradients_has_no_ratio_in_them() -> None:
+    found = race({**ROWS, "ippo": [row(30, 101.0, 0.2, scale=0)]}, 0.5, 5.0)
+    assert found.ratio("ippo", "env_gradients") is None
+    assert found.ratio("slow", "env_gradients", base="ippo") is None
+    assert found.ratio("ippo", "power_flow_solves") == found.ratio("ippo", "seconds") == 3.0
+
+
 def test_a_tighter_margin_is_reached_later_or_not() -> None:
     found = race(ROWS, 0.5, 1.0)
     assert found.reached["slow"] is None
