@@ -107,7 +107,19 @@ class Actors(nn.Module):
         Returns:
             Actions in (-1, 1). `[agent, sample]`
         """
-        return torch.tanh(self.net(samples)).squeeze(-1)
+        return torch.tanh(self.unsquashed(samples))
+
+    def unsquashed(self, samples: Tensor) -> Tensor:
+        """What the last layer gives, before the tangent that squashes it into (-1, 1).
+
+        Args:
+            samples: Observations, agent first. `[agent, sample, feature]`
+
+        Returns:
+            Any real numbers. `[agent, sample]`
+        """
+        last: Tensor = self.net(samples)
+        return last.squeeze(-1)
 
     def reset(self, days: Tensor) -> None:
         """Begins a batch of days; the actors have no memory. See `Policy.reset`."""

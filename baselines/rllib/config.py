@@ -39,8 +39,8 @@ class PPOSettings:
             passes end, each agent alone; none for no stop.
         normalise_values: Whether critics learn values scaled by a running
             mean and deviation, each agent its own.
-        log_std_initial: Logarithm of the exploration's initial deviation, in
-            action units.
+        log_std_initial: Logarithm of the exploration's initial deviation,
+            before actions are squashed into (-1, 1).
         network_share: Every agent pays this share of the network's whole
             price; none divides it evenly among the agents. Much above an even
             share the price of what all others do drowns an agent's own part.
@@ -71,7 +71,7 @@ class PPOSettings:
     grad_clip: float | None = 0.5
     kl_stop: float | None = 0.03
     normalise_values: bool = True
-    log_std_initial: float = -1.0
+    log_std_initial: float = -0.7
     network_share: float | None = None
     price: PriceConfig = PriceConfig()
     num_env_runners: int = 0

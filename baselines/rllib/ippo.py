@@ -12,6 +12,7 @@ from gradmap.baselines.rllib.gae import JointBatchAndGAE
 from gradmap.baselines.rllib.learner import StackedPPOLearner
 from gradmap.baselines.rllib.module import StackedPPOModule
 from gradmap.baselines.rllib.runner import JointEnvRunner
+from gradmap.baselines.rllib.squash import SquashActions
 
 
 def stacked_config(settings: PPOSettings, *, steps_per_day: int = 48, seed: int = 0) -> PPOConfig:
@@ -42,6 +43,7 @@ def stacked_config(settings: PPOSettings, *, steps_per_day: int = 48, seed: int 
         "seed": seed,
     }
     config = PPOConfig()
+    config.environment(normalize_actions=False, clip_actions=False)
     config.env_runners(
         env_runner_cls=JointEnvRunner,
         num_env_runners=num_runners,
@@ -49,6 +51,7 @@ def stacked_config(settings: PPOSettings, *, steps_per_day: int = 48, seed: int 
         batch_mode="complete_episodes",
         gym_env_vectorize_mode="vector_entry_point",
         observation_filter="NoFilter",
+        module_to_env_connector=lambda env, spaces: SquashActions(),
     )
     config.learners(
         num_learners=num_learners,

@@ -24,8 +24,9 @@ class StackedPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     No weight of a policy is shared and no path joins two policies: one module
     holds what would be a module per agent, so that one batched product serves
-    all. The means are those of `gradmap.algorithms.networks.Actors`; the
-    deviation is one number per agent. RLlib's diagonal Gaussian reduces only
+    all. The actors are `gradmap.algorithms.networks.Actors`, with exploration
+    before their last tangent (see `SquashActions`), its deviation one number
+    per agent. RLlib's diagonal Gaussian reduces only
     the last axis, so log-probabilities and entropies are `[batch, agent]`.
 
     Observations are a dictionary of `agents` `[batch, agent, feature]` and
@@ -74,7 +75,8 @@ class StackedPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return [] if trunk is None else list(trunk.parameters())
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        mean = self.actors.act(batch[Columns.OBS]["agents"]).unsqueeze(-1)
+        seen = batch[Columns.OBS]["agents"].transpose(0, 1)
+        mean = self.actors.unsquashed(seen).transpose(0, 1).unsqueeze(-1)
         inputs = torch.cat((mean, self.log_std.expand_as(mean)), dim=-1)
         return {Columns.ACTION_DIST_INPUTS: inputs}
 
