@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import importlib.util
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -122,3 +122,21 @@ def core(make_core: MakeCore) -> Core:
 def short_core(make_core: MakeCore) -> Core:
     """The same with days of six steps, for what learns."""
     return make_core(steps=6)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """Ray, started once for each process of tests: it takes seconds."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=128 * 2**20,
+            ignore_reinit_error=True,
+        )
+        yield
+        ray.shutdown()
