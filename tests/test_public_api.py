@@ -25,6 +25,7 @@ OPTIONAL = {
     "gradmap.envs.rllib": "ray",
     "gradmap.baselines.rllib": "ray",
     "gradmap.envs.torchrl": "torchrl",
+    "gradmap.envs.benchmarl": "benchmarl",
 }
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
