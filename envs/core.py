@@ -236,6 +236,15 @@ class Core:
         pairs = zip(self.fleets, state.devices, strict=True)
         return [fleet.observe(own) for fleet, own in pairs]
 
+    def stored_kwh(self, state: State) -> Tensor:
+        """Energy that every agent could still feed in, float32. `[batch, agent]`
+
+        Args:
+            state: The state.
+        """
+        parts = zip(self.fleets, state.devices, strict=True)
+        return torch.cat([fleet.stored_kwh(own) for fleet, own in parts], dim=-1)
+
     def step(self, state: State, action: Tensor) -> tuple[State, Outcome]:
         """Moves every scenario by one step.
 

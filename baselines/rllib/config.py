@@ -44,6 +44,9 @@ class PPOSettings:
         network_share: Every agent pays this share of the network's whole
             price; none divides it evenly among the agents. Much above an even
             share the price of what all others do drowns an agent's own part.
+        stored_usd_per_kwh: Worth of stored energy by which rewards are shaped,
+            so that a battery is paid for charging at once; about the mean
+            tariff. What is best to do does not depend on it.
         price: How constraints are priced, as for the methods that learn
             through the gradient.
         num_env_runners: Ray processes that sample, the days of a batch split
@@ -73,6 +76,7 @@ class PPOSettings:
     normalise_values: bool = True
     log_std_initial: float = -0.7
     network_share: float | None = None
+    stored_usd_per_kwh: float = 0.2
     price: PriceConfig = PriceConfig()
     num_env_runners: int = 0
     num_learners: int = 0
@@ -90,7 +94,7 @@ class PPOSettings:
         for name in ("learning_rate_final", "discount", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 to 1")
-        for name in ("entropy_bonus", "value_weight", "num_env_runners", "num_learners"):
+        for name in ("entropy_bonus", "value_weight", "stored_usd_per_kwh", "num_env_runners", "num_learners"):
             if not getattr(self, name) >= 0:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 or more")
         if self.network_share is not None and not self.network_share >= 0:

@@ -12,7 +12,7 @@ from gradmap.algorithms.multipliers import Multipliers
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
 from gradmap.envs.outcome import Outcome
-from gradmap.envs.joint_batch import JointVectorEnv
+from gradmap.envs.joint_batch import Info, JointVectorEnv, Observations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,11 @@ class DayRecord:
 class PricedJointEnv(JointVectorEnv):
     """A batch of days whose rewards are minus own cost and share of the network's price.
 
+    Rewards are shaped by a potential, the worth of the energy that a device
+    holds: storing is paid at once and not only when the energy is sold, hours
+    later. What is best to do stays the same (Ng, Harada and Russell 1999),
+    since the potential is given back at the day's end.
+
     A step after a power flow that failed has the reward NaN, from which
     learning knows to leave the day out.
 
@@ -44,19 +49,39 @@ class PricedJointEnv(JointVectorEnv):
         price: How constraints are priced.
         share: Share of the network's price that every agent pays; None
             divides it evenly.
+        stored_usd_per_kwh: Worth of stored energy by which rewards are shaped.
+        discount: Discount of the learner, for the shaping.
 
     Attributes:
         prices: The multipliers, moved by whoever trains.
     """
 
     def __init__(
-        self, core: Core, num_envs: int, price: PriceConfig, share: float | None = None
+        self,
+        core: Core,
+        num_envs: int,
+        price: PriceConfig,
+        share: float | None = None,
+        stored_usd_per_kwh: float = 0.0,
+        discount: float = 1.0,
     ) -> None:
         super().__init__(core, num_envs, per_agent=True)
         self.prices = Multipliers(core, price)
         self._share = 1.0 / core.num_agents if share is None else share
+        self._stored_price = stored_usd_per_kwh
+        self._discount = discount
         self._limits = core.limits.tightened(price.margin_pu)
         self._steps: list[tuple[Violations, Outcome]] = []
+
+    def _begin(self, days: Tensor) -> tuple[Observations, Info]:
+        found = super()._begin(days)
+        self._potential = self._worth()
+        return found
+
+    def _worth(self) -> Tensor:
+        """Worth of what every agent has stored, $. `[batch, agent]`"""
+        assert self.state is not None
+        return self._stored_price * self.core.stored_kwh(self.state)
 
     def _rewards(self, outcome: Outcome, found: Violations, step: int) -> Tensor:
         if self.prices.config.margin_pu:
@@ -68,6 +93,9 @@ class PricedJointEnv(JointVectorEnv):
         if self.prices.config.kind != "none":
             price = self._share * self.prices.charge(found, step)
             reward = reward - price.to(reward.dtype).unsqueeze(-1)
+        before, self._potential = self._potential, self._worth()
+        is_last = step == self.core.num_steps - 1
+        reward = reward - before + (0.0 if is_last else self._discount * self._potential)
         return torch.where(outcome.is_usable.unsqueeze(-1), reward, torch.nan)
 
     def record(self) -> DayRecord:

@@ -44,6 +44,8 @@ class EnvSource:
             "task": core.config,
             "price": settings.price,
             "share": settings.network_share,
+            "stored_usd_per_kwh": settings.stored_usd_per_kwh,
+            "discount": settings.discount,
             "is_local": settings.num_env_runners == 0,
         }
         register_env(self.name, _make_env)
@@ -55,7 +57,8 @@ class EnvSource:
 
 def _make_env(config: Any) -> PricedJointEnv:
     core = _cores[config["number"]] if config["is_local"] else make(config["task"])
-    return PricedJointEnv(core, config["num_envs"], config["price"], config["share"])
+    names = ("num_envs", "price", "share", "stored_usd_per_kwh", "discount")
+    return PricedJointEnv(core, **{name: config[name] for name in names})
 
 
 def environment_of(runner: Any) -> PricedJointEnv:

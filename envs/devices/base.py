@@ -102,6 +102,14 @@ class Fleet(Protocol):
         """
         ...
 
+    def stored_kwh(self, state: Tensor) -> Tensor:
+        """Energy that the device could still feed in. `[batch, device]`
+
+        Args:
+            state: State. `[batch, device, entry]`
+        """
+        ...
+
     def observe(self, state: Tensor) -> Tensor:
         """The device's own state as its policy sees it, about -1 to 1. `[batch, device]`"""
         ...

@@ -61,6 +61,10 @@ class BatteryFleet:
         step = DeviceStep(setpoint, p_kw, zero, bill, zero, wear, zero, zero)
         return torch.stack((energy, start), dim=-1), step
 
+    def stored_kwh(self, state: Tensor) -> Tensor:
+        """Energy stored, less what discharging loses; see `Fleet.stored_kwh`."""
+        return state[..., 0] * self.efficiency
+
     def observe(self, state: Tensor) -> Tensor:
         """State of charge, -1 empty to 1 full; see `Fleet.observe`."""
         return 2.0 * state[..., 0] / self.energy_max_kwh - 1.0

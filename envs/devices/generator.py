@@ -61,6 +61,10 @@ class GeneratorFleet:
         )
         return output.unsqueeze(-1), step
 
+    def stored_kwh(self, state: Tensor) -> Tensor:
+        """Nothing: it holds none; see `Fleet.stored_kwh`."""
+        return torch.zeros_like(state[..., 0])
+
     def observe(self, state: Tensor) -> Tensor:
         """Output of the step before, -1 off to 1 rated; see `Fleet.observe`."""
         return 2.0 * state[..., 0] / self.p_max_kw - 1.0

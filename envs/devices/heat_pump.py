@@ -104,6 +104,10 @@ class HeatPumpFleet:
         )
         return torch.stack((indoor, start), dim=-1), step
 
+    def stored_kwh(self, state: Tensor) -> Tensor:
+        """Nothing: heat does not come back as power; see `Fleet.stored_kwh`."""
+        return torch.zeros_like(state[..., 0])
+
     def observe(self, state: Tensor) -> Tensor:
         """Indoor temperature, -1 and 1 at the band's edges; see `Fleet.observe`."""
         middle = 0.5 * (self.comfort_high_degc + self.comfort_low_degc)
