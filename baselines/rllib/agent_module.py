@@ -16,8 +16,9 @@ from gradmap.algorithms.networks import Actors, StackedMLP
 class AgentPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     """A Gaussian policy and a critic of one agent's observation.
 
-    The networks are those of one agent of `StackedPPOModule`: a mean through
-    tanh, a deviation that is one number, a critic of its own.
+    The networks are those of one agent of `StackedPPOModule`: an actor, with
+    exploration before its last tangent (see `SquashActions`), a deviation that
+    is one number, and a critic of its own.
 
     Observations are `[batch, feature]`, actions `[batch, 1]`. `model_config`
     holds `hidden`, `critic_hidden` and `log_std_initial` as in `PPOSettings`.
@@ -40,7 +41,7 @@ class AgentPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return ["critic"]
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        mean = self.actor.act(batch[Columns.OBS].unsqueeze(-2))
+        mean = self.actor.unsquashed(batch[Columns.OBS].unsqueeze(0))[0].unsqueeze(-1)
         inputs = torch.cat((mean, self.log_std.expand_as(mean)), dim=-1)
         return {Columns.ACTION_DIST_INPUTS: inputs}
 

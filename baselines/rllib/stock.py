@@ -1,7 +1,8 @@
 """IPPO as RLlib's documentation has it: many agents by name, a module for each.
 
 It is what a user's own script does, made ready, and what the stacked layout is
-measured beside. RLlib's learner, connectors and env runner are untouched.
+measured beside. RLlib's learner, connectors and env runner are its own; one
+connector is added, which squashes actions as the actors do.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ray.rllib.policy.policy import PolicySpec
 from gradmap.algorithms.config import PriceConfig
 from gradmap.baselines.rllib.agent_module import AgentPPOModule
 from gradmap.baselines.rllib.config import PPOSettings
+from gradmap.baselines.rllib.squash import SquashActions
 from gradmap.envs.catalog import task_config
 from gradmap.envs.fleet import build_agents
 from gradmap.envs.reward import RewardConfig
@@ -115,8 +117,7 @@ def stock_config(
     config.environment(
         env,
         env_config={"num_agents": num_agents, "reward": _reward(settings)},
-        # The environment clamps actions; a distribution squashed before it
-        # would no longer be the one whose probabilities the loss compares.
+        # `SquashActions` does what is needed.
         normalize_actions=False,
         clip_actions=False,
         # Its check steps each copy, and seeds all of them alike.
@@ -146,6 +147,7 @@ def _sampling(config: PPOConfig, settings: PPOSettings) -> None:
         batch_mode="truncate_episodes",
         rollout_fragment_length="auto",
         observation_filter="NoFilter",
+        module_to_env_connector=lambda env, spaces: SquashActions(),
     )
 
 

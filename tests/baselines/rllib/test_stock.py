@@ -19,6 +19,7 @@ from gradmap.baselines.rllib.agent_module import AgentPPOModule
 from gradmap.baselines.rllib.config import PPOSettings
 from gradmap.baselines.rllib.stock import STOCK_SETTINGS, own_module, stock_config, type_module
 from gradmap.envs.observations import FEATURES
+from gradmap.envs.rllib import MultiAgentFeederEnv
 from gradmap.feeders.errors import GradmapError
 
 TYPES = {"battery": 8, "heat_pump": 8, "generator": 4}
@@ -45,7 +46,7 @@ def test_a_module_is_one_agent_of_the_actors():
     inputs = module.forward_exploration({Columns.OBS: seen})[Columns.ACTION_DIST_INPUTS]
     mean, log_std = inputs.chunk(2, dim=-1)
     assert inputs.shape == (5, 2)
-    assert torch.equal(mean[:, 0], module.actor(seen.unsqueeze(0))[0])
+    assert torch.equal(mean[:, 0].tanh(), module.actor(seen.unsqueeze(0))[0])
     assert (mean.abs() < 0.1).all()  # the last layer begins with a gain of 0.01
     assert torch.equal(log_std, torch.full((5, 1), -1.0))
     assert module.log_std.requires_grad
@@ -181,3 +182,27 @@ def test_it_trains_on_whole_days_that_differ(ray_session, layout):
             assert any(not np.array_equal(after[k], v) for k, v in before[name].items())
     finally:
         algorithm.stop()
+
+
+def test_devices_get_the_tangent_of_what_the_policies_drew(ray_session, monkeypatch):
+    config = stock_config(settings(days_per_batch=1, log_std_initial=1.0), num_agents=3)
+    config.debugging(seed=0, log_level="ERROR")
+    sent = []
+    step = MultiAgentFeederEnv.step
+
+    def spy(env, actions):
+        sent.append(actions)
+        return step(env, actions)
+
+    monkeypatch.setattr(MultiAgentFeederEnv, "step", spy)
+    algorithm = config.build_algo()
+    try:
+        (day,) = algorithm.env_runner.sample()
+    finally:
+        algorithm.stop()
+    assert len(sent) == 48
+    for name in config.policies:
+        drawn = day.agent_episodes[name].get_actions()
+        got = np.stack([actions[name] for actions in sent])
+        assert np.abs(drawn).max() > 1.0
+        np.testing.assert_allclose(got, np.tanh(drawn), rtol=1e-6)
