@@ -33,9 +33,21 @@ STOCK_SETTINGS = PPOSettings(
     learning_rate_final=1.0,
     kl_stop=None,
     normalise_values=False,
+    stored_usd_per_kwh=0.0,
     price=PriceConfig(kind="fixed"),
 )
 """The settings that RLlib's own learner and environment can honour; change the others at will."""
+
+
+FIXED = {
+    "critic": "local",
+    "learning_rate_final": 1.0,
+    "kl_stop": None,
+    "normalise_values": False,
+    "stored_usd_per_kwh": 0.0,
+    "ray_address": None,
+}
+"""Settings that must have these values in the stock layout."""
 
 
 def own_module(agent_id: str, episode: Any = None, **kwargs: Any) -> str:
@@ -212,14 +224,7 @@ def _refuse_unsupported(settings: PPOSettings, layout: str) -> None:
     faults = []
     if layout not in get_args(Layout):
         faults.append(f"layout is {layout!r}, expected one of {', '.join(get_args(Layout))}")
-    expected = {
-        "critic": "local",
-        "learning_rate_final": 1.0,
-        "kl_stop": None,
-        "normalise_values": False,
-        "ray_address": None,
-    }
-    for name, value in expected.items():
+    for name, value in FIXED.items():
         if (found := getattr(settings, name)) != value:
             faults.append(f"{name} is {found!r}, expected {value!r}")
     if settings.price.kind == "dual":

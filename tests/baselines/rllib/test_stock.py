@@ -17,7 +17,13 @@ from ray.rllib.core.columns import Columns
 from gradmap.algorithms.config import PriceConfig
 from gradmap.baselines.rllib.agent_module import AgentPPOModule
 from gradmap.baselines.rllib.config import PPOSettings
-from gradmap.baselines.rllib.stock import STOCK_SETTINGS, own_module, stock_config, type_module
+from gradmap.baselines.rllib.stock import (
+    FIXED,
+    STOCK_SETTINGS,
+    own_module,
+    stock_config,
+    type_module,
+)
 from gradmap.envs.observations import FEATURES
 from gradmap.envs.rllib import MultiAgentFeederEnv
 from gradmap.feeders.errors import GradmapError
@@ -136,12 +142,23 @@ def test_what_it_cannot_honour_is_refused_all_at_once():
         "learning_rate_final is 0.1, expected 1.0",
         "kl_stop is 0.03, expected None",
         "normalise_values is True, expected False",
+        "stored_usd_per_kwh is 0.2, expected 0.0",
         "ray_address is 'auto', expected None",
         "price.kind is 'dual', expected 'fixed' or 'none'",
         "price.margin_pu is 0.01, expected 0",
         "begin from STOCK_SETTINGS",
     ):
         assert part in message
+
+
+def test_no_setting_is_passed_over():
+    # A new setting belongs in FIXED, or in the configuration and in this list.
+    honoured = (
+        "hidden critic_hidden days_per_batch learning_rate epochs minibatches clip discount "
+        "gae_lambda entropy_bonus value_weight grad_clip log_std_initial network_share price "
+        "num_env_runners num_learners"
+    ).split()
+    assert {field.name for field in dataclasses.fields(PPOSettings)} == {*honoured, *FIXED}
 
 
 def test_an_unknown_task_is_refused():
