@@ -94,7 +94,8 @@ class PPOSettings:
         for name in ("learning_rate_final", "discount", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 to 1")
-        for name in ("entropy_bonus", "value_weight", "stored_usd_per_kwh", "num_env_runners", "num_learners"):
+        weights = ("entropy_bonus", "value_weight", "stored_usd_per_kwh")
+        for name in (*weights, "num_env_runners", "num_learners"):
             if not getattr(self, name) >= 0:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 or more")
         if self.network_share is not None and not self.network_share >= 0:

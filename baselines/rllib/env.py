@@ -11,8 +11,8 @@ from gradmap.algorithms.config import PriceConfig
 from gradmap.algorithms.multipliers import Multipliers
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
-from gradmap.envs.outcome import Outcome
 from gradmap.envs.joint_batch import Info, JointVectorEnv, Observations
+from gradmap.envs.outcome import Outcome
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,9 +120,7 @@ class JointBatchAndGAE(ConnectorV2):
         for episode, own, before in zip(episodes, columns, parts, strict=True):
             if episode.is_terminated:
                 before = torch.cat((before[:-1], torch.zeros_like(before[-1:])))
-            gained = generalised_advantages(
-                own["rewards"], before, self.discount, self.gae_lambda
-            )
+            gained = generalised_advantages(own["rewards"], before, self.discount, self.gae_lambda)
             advantages.append(gained)
             targets.append(gained + before[:-1])
         advantage, target = torch.cat(advantages), torch.cat(targets)

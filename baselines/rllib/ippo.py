@@ -35,7 +35,7 @@ def stacked_config(settings: PPOSettings, *, steps_per_day: int = 48, seed: int 
     """
     num_runners, num_learners = settings.num_env_runners, settings.num_learners
     samples = settings.days_per_batch * steps_per_day // max(num_learners, 1)
-    module = {
+    model = {
         "hidden": list(settings.hidden),
         "critic": settings.critic,
         "critic_hidden": list(settings.critic_hidden),
@@ -82,7 +82,7 @@ def stacked_config(settings: PPOSettings, *, steps_per_day: int = 48, seed: int 
         kl_coeff=0.0,
         grad_clip=settings.grad_clip,
     )
-    config.rl_module(rl_module_spec=RLModuleSpec(module_class=StackedPPOModule, model_config=module))
+    config.rl_module(rl_module_spec=RLModuleSpec(StackedPPOModule, model_config=model))
     config.debugging(seed=seed, log_level="ERROR")
     return config
 

@@ -69,13 +69,12 @@ def environment_of(runner: Any) -> PricedJointEnv:
 
 def take_record(runner: Any) -> DayRecord:
     """What the runner's environment noted of the days it played last, on the CPU."""
-    record = environment_of(runner).record()
-    return record
+    return environment_of(runner).record()
 
 
 def random_state() -> dict[str, Tensor]:
     """State of the global generators that RLlib draws from."""
-    _, keys, position, _, _ = np.random.get_state(legacy=True)
+    _, keys, position, _, _ = np.random.get_state(legacy=True)  # noqa: NPY002  (RLlib's)
     return {
         "torch": torch.get_rng_state(),
         "numpy.keys": torch.from_numpy(np.asarray(keys).astype(np.int64)),
@@ -91,4 +90,4 @@ def set_random_state(state: dict[str, Tensor]) -> None:
     """
     torch.set_rng_state(state["torch"].cpu())
     keys = state["numpy.keys"].numpy().astype(np.uint32)
-    np.random.set_state(("MT19937", keys, int(state["numpy.position"]), 0, 0.0))
+    np.random.set_state(("MT19937", keys, int(state["numpy.position"]), 0, 0.0))  # noqa: NPY002

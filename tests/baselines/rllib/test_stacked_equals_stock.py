@@ -9,13 +9,13 @@ import torch
 
 pytest.importorskip("ray")
 
+import numpy as np
+from gymnasium.spaces import Box
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
-from gymnasium.spaces import Box
-import numpy as np
 
 from gradmap.baselines.rllib.agent_module import AgentPPOModule
 from tests.baselines.rllib.learning import (
@@ -74,7 +74,8 @@ def stock_batch(batch: dict[str, Any]) -> MultiAgentBatch:
     own = {}
     for agent in range(NUM_AGENTS):
         rows = {k: v[:, agent] for k, v in batch.items() if k != Columns.OBS}
-        own[f"agent_{agent}"] = SampleBatch({Columns.OBS: batch[Columns.OBS]["agents"][:, agent], **rows})
+        rows[Columns.OBS] = batch[Columns.OBS]["agents"][:, agent]
+        own[f"agent_{agent}"] = SampleBatch(rows)
     return MultiAgentBatch(own, NUM_SAMPLES)
 
 
