@@ -142,7 +142,7 @@ class StackedPPOLearner(PPOTorchLearner):
         Returns:
             The same references, clipped gradients.
         """
-        gradients = {ref: g for ref, g in module_gradients_dict.items() if g is not None}
+        gradients = module_gradients_dict
         if not config.grad_clip:
             return gradients
         net: StackedPPOModule = self.module[module_id].unwrapped()
