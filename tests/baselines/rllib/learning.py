@@ -44,7 +44,7 @@ def columns(num_agents: int, num_samples: int, generator: torch.Generator) -> di
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    mean, log_std = 0.1 * normal(num_samples, num_agents, 1), -1.0 + 0.0 * normal(1)
+    mean, log_std = 0.1 * normal(num_samples, num_agents, 1), torch.tensor([-0.7])
     action = mean + torch.exp(log_std) * normal(*mean.shape)
     inputs = torch.cat((mean, log_std.expand_as(mean)), dim=-1)
     log_p = torch.distributions.Normal(mean, log_std.exp()).log_prob(action).sum(-1)
