@@ -40,7 +40,7 @@ def training_curves(
                 _curve(axes[0, column], method, own, across, "cost_usd_per_day")
                 _curve(axes[1, column], method, own, across, "node_step_violation_pct")
             axes[1, column].set_xlabel(label)
-            axes[1, column].xaxis.set_major_formatter("{x:,.0f}")
+            axes[1, column].xaxis.set_major_formatter("{x:,.10g}")
         axes[0, 0].set_ylabel("cost, $ per day")
         axes[0, 0].yaxis.set_major_formatter("{x:,.0f}")
         axes[0, 0].set_title("Operating cost on validation days")
