@@ -22,6 +22,7 @@ import gradmap
 from gradmap.experiments.config import RunConfig
 from gradmap.experiments.config_load import differences
 from gradmap.experiments.files import write_yaml
+from gradmap.experiments.metrics import QUANTITIES
 from gradmap.experiments.runs import RunFolder
 from gradmap.experiments.signals import EXIT_CODE, StopRequest
 from gradmap.feeders.errors import GradmapError
@@ -67,14 +68,20 @@ class Job:
         return self.folder.is_dir() and RunFolder.open(self.folder).status == "finished"
 
     def is_judged(self) -> bool:
-        """Whether the run has a judgement of its best checkpoint by every engine asked for."""
+        """Whether the run has a judgement of its best checkpoint by every engine asked for.
+
+        One without a quantity of today is from an older version, and is made again.
+        """
         best = self.folder / "checkpoints" / "best.pt"
         if not self.judgement.exists() or not best.exists():
             return False
         if self.judgement.stat().st_mtime < best.stat().st_mtime:
             return False
         engines = json.loads(self.judgement.read_text("utf-8"))["engines"]
-        return "torch" in engines and (self.engine != "both" or "opendss" in engines)
+        wanted = ("torch", "opendss") if self.engine == "both" else ("torch",)
+        return all(
+            e in engines and QUANTITIES.keys() <= engines[e]["metrics"].keys() for e in wanted
+        )
 
 
 def check_folder(job: Job) -> None:

@@ -39,6 +39,7 @@ COLUMNS = (
     "env_steps",
     "days",
     "peak_memory_mib",
+    "violation_usd_per_day",
 )
 """Columns of `table.csv`; those that a published table needs come first."""
 
@@ -65,6 +66,7 @@ _OWN = (
     "unbalance_max_pct",
     "solver_failures",
     "days",
+    "violation_usd_per_day",
 )
 _BY_OPENDSS = (
     "node_step_violation_pct",

@@ -24,12 +24,20 @@ solvers may differ by, so that a policy that sits on the limit is judged alike."
 TOLERANCE_LOADING = 1e-4
 """Loading beyond a branch's rating that counts as overload, over the rating."""
 
+VOLTAGE_USD_PER_PU = 300.0
+"""What a p.u. of violation at one node for one step counts in `violation_usd_per_day`, $."""
+
+OVERLOAD_USD = 30.0
+"""What a rating of overload of one branch for one step counts there, $."""
+
 QUANTITIES = {
     "cost_usd_per_day": "operating cost of all agents, $ per day",
     "cost_energy_usd_per_day": "of which energy at the tariff, $ per day",
     "cost_fuel_usd_per_day": "of which fuel, $ per day",
     "cost_wear_usd_per_day": "of which battery wear, $ per day",
     "cost_discomfort_usd_per_day": "of which discomfort, priced, $ per day",
+    "violation_usd_per_day": f"violations at a fixed price, ${VOLTAGE_USD_PER_PU:g} per p.u., node "
+    f"and step and ${OVERLOAD_USD:g} per rating, branch and step, $ per day",
     "node_step_violation_pct": "node-steps outside the voltage band, % of monitored node-steps",
     "node_step_over_pct": "of which above the band, % of monitored node-steps",
     "node_step_under_pct": "of which below the band, % of monitored node-steps",
@@ -50,7 +58,10 @@ QUANTITIES = {
     "solver_failures": "power flows that did not converge, number of steps",
     "days": "days judged",
 }
-"""Every quantity, what it is and what it is divided by."""
+"""Every quantity, what it is and what it is divided by.
+
+The price of violations is that of evaluation and fixed: the one that learners
+share by default (`PriceConfig`), whatever a method learnt with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +118,16 @@ def network_by_day(
     under = magnitude < band.vmin_pu - TOLERANCE_PU
     overload = physics.loading > 1.0 + TOLERANCE_LOADING
     outside = over | under
+    deep = depth(physics, band)
+    beyond = np.where(overload, physics.loading - 1.0, 0.0)
     return {
+        "violation_usd_per_day": VOLTAGE_USD_PER_PU * deep.sum((1, 2))
+        + OVERLOAD_USD * beyond.sum((1, 2)),
         "node_step_violation_pct": 100.0 * outside.mean((1, 2)),
         "node_step_over_pct": 100.0 * over.mean((1, 2)),
         "node_step_under_pct": 100.0 * under.mean((1, 2)),
         "step_violation_pct": 100.0 * outside.any(-1).mean(1),
-        "violation_max_pu": depth(physics, band).max((1, 2), initial=0.0),
+        "violation_max_pu": deep.max((1, 2), initial=0.0),
         "thermal_overload_step_pct": 100.0 * overload.any(-1).mean(1),
         "branch_step_overload_pct": 100.0 * overload.mean((1, 2)),
         "loading_max_pct": 100.0 * np.nan_to_num(physics.loading).max((1, 2), initial=0.0),

@@ -109,6 +109,22 @@ def test_the_table_has_its_columns(jobs: list[Job], tmp_path: pathlib.Path) -> N
     assert "2 test days" in text
 
 
+def test_a_judgement_without_a_quantity_of_today_is_made_again(tmp_path: pathlib.Path) -> None:
+    job = judged(tmp_path, "gradmap", -90.0, 0.1)
+    assert not job.is_judged()
+    best = job.folder / "checkpoints" / "best.pt"
+    best.parent.mkdir()
+    best.touch()
+    found = json.loads(job.judgement.read_text())
+    write_json(job.judgement, found)
+    assert job.is_judged()
+    del found["engines"]["opendss"]["metrics"]["violation_usd_per_day"]
+    write_json(job.judgement, found)
+    assert not job.is_judged()
+    job.engine = "torch"
+    assert job.is_judged()
+
+
 def test_the_table_says_that_a_task_does_not_bind(jobs: list[Job]) -> None:
     found = calibration(table_rows(jobs[:1]))
     assert found["binds"] is None

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradmap.algorithms.config import PriceConfig
 from gradmap.experiments.metrics import (
+    OVERLOAD_USD,
     QUANTITIES,
+    VOLTAGE_USD_PER_PU,
     Band,
     Physics,
     network_by_day,
@@ -72,6 +75,20 @@ def test_shares_have_their_denominators() -> None:
     assert result["thermal_overload_step_pct"] == pytest.approx(100 / 8)
     assert result["branch_step_overload_pct"] == pytest.approx(100 / 16)
     assert result["loading_max_pct"] == pytest.approx(120)
+
+
+def test_violations_have_one_price_for_every_method() -> None:
+    shared = PriceConfig()
+    price = VOLTAGE_USD_PER_PU, OVERLOAD_USD
+    assert price == (shared.voltage_usd_per_pu, shared.overload_usd) == (300.0, 30.0)
+    net = physics()
+    net.v_pu[0, 0, 1:3] *= 1.06
+    net.v_pu[1, 2, 4] *= 0.92
+    net.loading[0, 3, 0] = 1.2
+    net.loading[1, 1, 1] = 1.0 + 0.9e-4
+    by_day = network_by_day(net, BAND, FEEDER, 6.0)["violation_usd_per_day"]
+    assert by_day == pytest.approx([300 * 0.02 + 30 * 0.2, 300 * 0.03])
+    assert found(net)["violation_usd_per_day"] == pytest.approx(by_day.mean())
 
 
 def test_the_limit_itself_is_no_violation() -> None:
