@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
+import tempfile
 from typing import Any
 
 import torch
-from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import LEARNER_RESULTS
 from torch import Tensor
@@ -42,6 +44,18 @@ LEARNT = {
 """Metrics of an update: our name and RLlib's."""
 
 
+class _RunAlgorithm(PPO):
+    """RLlib's PPO, which keeps no folder of its own in the user's home."""
+
+    def _setup_logdir(self) -> None:
+        self._logdir = tempfile.mkdtemp(prefix="gradmap-rllib-")
+
+    def cleanup(self) -> None:
+        """Stops it, and removes its folder; called by RLlib."""
+        super().cleanup()
+        shutil.rmtree(self._logdir, ignore_errors=True)
+
+
 class RLlibTrainer:
     """PPO with independent policies on RLlib; a `Trainer`.
 
@@ -69,7 +83,8 @@ class RLlibTrainer:
         config.environment(self._source.name, env_config=self._source.config)
         if core.device.type == "cuda":
             config.learners(num_gpus_per_learner=1)
-        self.algorithm: Algorithm = config.build_algo()
+        config.algo_class = _RunAlgorithm
+        self.algorithm: PPO = config.build_algo()
 
     @property
     def multipliers(self) -> dict[str, Tensor] | None:
