@@ -14,6 +14,9 @@ WORKERS ?= $(CORES)
 # Arguments passed on: `make test ARGS="-k battery"`, `make compare ARGS="--help"`.
 ARGS ?=
 
+# Comparisons of `make learning`, by the names of their configurations.
+LEARNING ?= learning20 learning100
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := feeders envs algorithms baselines experiments
@@ -21,7 +24,7 @@ SOURCES := gradmap $(PACKAGES) tests
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install compare validate readme test test-slow lint format types links bench docs dist \
+.PHONY: help install compare learning validate readme test test-slow lint format types links bench docs dist \
   clean
 
 help: ## print this list
@@ -42,6 +45,15 @@ $(STAMP): setup.cfg constraints.txt
 
 compare: $(STAMP) ## train every method on 1,000 agents and write results/compare/
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare $(ARGS)
+
+# A seed at a time; finished runs are kept, so that a target that was stopped goes
+# on. A method without figures (exit code 1) does not keep the others from theirs.
+learning: $(STAMP) ## train PPO and GradMAP over five seeds, draw curves, fill docs/marl.md
+	@for name in $(LEARNING); do for seed in 0 1 2 3 4; do \
+	  OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare --config $$name --seed $$seed \
+	    --out results/$$name/seed-$$seed $(ARGS) || [ $$? -eq 1 ] || exit 1; \
+	done; done
+	$(BIN)/gradmap curves $(addprefix results/,$(LEARNING)) --docs docs
 
 validate: $(STAMP) ## compare the power flow with OpenDSS on IEEE 123
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap validate ieee123 $(ARGS)
