@@ -22,7 +22,8 @@ DESCRIPTION = """\
 Times the power flow and its gradient against OpenDSS, then the environment
 and the learners. Contenders take turns (engines on the same scenarios, to the
 same accuracy), and medians over the rounds are printed, as other work on the
-machine disturbs single figures."""
+machine disturbs single figures. Last come layouts of RLlib, where it is
+installed."""
 
 _ROUNDS, _QUICK_ROUNDS = 21, 3
 
@@ -61,6 +62,7 @@ def run(command: str, words: Sequence[str]) -> int:
     # Here, not above: help and faults on the command line need no torch.
     import torch
 
+    from gradmap.experiments.registry import RLLIB
     from gradmap.feeders.catalog import load_feeder
 
     torch.set_num_threads(arguments.threads)
@@ -74,6 +76,10 @@ def run(command: str, words: Sequence[str]) -> int:
             section = make(feeder, rounds)
         output.print(section.table)
         report[section.name] = section.data
+    if not RLLIB.is_installed():
+        output.print(
+            "RLlib layouts: left out; RLlib is not installed: pip install 'gradmap[rllib]'"
+        )
     ratio = report["power_flow"]["ratio"]
     output.print(
         f"complex64 at a batch of 1,024: {ratio:.1f} times the solves per second of the fastest "
@@ -88,8 +94,14 @@ def _sections() -> tuple[Callable[[Feeder, int], Section], ...]:
     """What is timed, in order; each takes the feeder and the number of rounds."""
     from gradmap.experiments.bench_learning import environment_section, learning_section
     from gradmap.experiments.bench_power_flow import gradient_section, power_flow_section
+    from gradmap.experiments.registry import RLLIB
 
-    return power_flow_section, gradient_section, environment_section, learning_section
+    ours = power_flow_section, gradient_section, environment_section, learning_section
+    if not RLLIB.is_installed():
+        return ours
+    from gradmap.experiments.bench_marl import marl_section
+
+    return *ours, marl_section
 
 
 def _machine(threads: int) -> dict[str, Any]:

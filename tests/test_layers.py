@@ -65,6 +65,7 @@ EXCEPTIONS = {
     "envs.benchmarl": Layer("", "benchmarl torchrl"),
     "baselines.rllib": Layer("", "ray gymnasium"),
     "baselines.rllib.*": Layer("", "ray gymnasium"),
+    "experiments.bench_marl*": Layer("", "ray"),
 }
 
 FACE = {name: target.removeprefix("gradmap.") for name, target in gradmap._PUBLIC.items()}

@@ -26,6 +26,8 @@ OPTIONAL = {
     "gradmap.baselines.rllib": "ray",
     "gradmap.envs.torchrl": "torchrl",
     "gradmap.envs.benchmarl": "benchmarl",
+    "gradmap.experiments.bench_marl": "ray",
+    "gradmap.experiments.bench_marl_env": "ray",
 }
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

@@ -25,7 +25,8 @@ def start_ray(settings: PPOSettings, device: torch.device) -> None:
     if ray.is_initialized():
         return
     # RLlib advises on its command line interfaces and new defaults; errors still show.
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.rllib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     if settings.ray_address is not None:
         ray.init(address=settings.ray_address, logging_level=logging.ERROR)
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from ray.rllib.algorithms.ppo import PPOConfig
@@ -118,17 +119,46 @@ def stock_config(
         GradmapError: If there is a setting that this layout cannot honour, or
             no such task or layout.
     """
-    _refuse_unsupported(settings, layout)
     task = task_config(env.removeprefix("gradmap/"), num_agents)
     names = build_agents(task, load_feeder(task.feeder, task.taps)).names
+    register()  # ray may have been shut down since the import
+    config = stock_layout(
+        settings, names, steps_per_day=task.scenarios.steps_per_day, layout=layout
+    )
+    config.environment(env, env_config={"num_agents": num_agents, "reward": _reward(settings)})
+    return config
+
+
+def stock_layout(
+    settings: PPOSettings,
+    names: Sequence[str],
+    *,
+    steps_per_day: int = 48,
+    layout: Layout = "agent",
+) -> PPOConfig:
+    """As `stock_config`, for any environment of RLlib; to name it is the caller's.
+
+    The environment's own rewards are learnt from: `settings.price` is not in them.
+
+    Args:
+        settings: Settings; begin from `STOCK_SETTINGS`.
+        names: Names of the agents, a device type and a number: `heat_pump_0007`.
+        steps_per_day: Steps of an episode.
+        layout: As in `stock_config`.
+
+    Returns:
+        The configuration, less the environment.
+
+    Raises:
+        GradmapError: If there is a setting that this layout cannot honour, or
+            no such layout.
+    """
+    _refuse_unsupported(settings, layout)
     mapping = _MAPPINGS[layout]
     agents_of = collections.Counter(mapping(name) for name in names)
-    register()  # ray may have been shut down since the import
     config = PPOConfig()
     config.api_stack(enable_rl_module_and_learner=True, enable_env_runner_and_connector_v2=True)
     config.environment(
-        env,
-        env_config={"num_agents": num_agents, "reward": _reward(settings)},
         # `SquashActions` does what is needed.
         normalize_actions=False,
         clip_actions=False,
@@ -144,7 +174,7 @@ def stock_config(
     )
     config.rl_module(rl_module_spec=_modules(settings, list(agents_of)))
     _sampling(config, settings)
-    _training(config, settings, task.scenarios.steps_per_day, agents_of)
+    _training(config, settings, steps_per_day, agents_of)
     return config
 
 

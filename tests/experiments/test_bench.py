@@ -10,6 +10,7 @@ import pytest
 
 from gradmap.experiments import bench, bench_learning, bench_power_flow
 from gradmap.experiments.bench_timing import Rates
+from gradmap.experiments.registry import Extra
 from gradmap.feeders.catalog import load_feeder
 from gradmap.feeders.dss_loop import OpenDSSLoop
 from gradmap.feeders.dss_replay import OpenDSSReplay
@@ -42,6 +43,7 @@ def test_report_holds_every_figure(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench_learning, "_NUM_AGENTS", 20)
     monkeypatch.setattr(bench_learning, "_BATCHES", (2,))
     monkeypatch.setattr(bench_learning, "_DAYS_PER_BATCH", (2,))
+    monkeypatch.setattr(Extra, "is_installed", lambda extra: False)
     path = tmp_path / "bench.json"
     assert bench.run("bench", ["--quick", "--json", str(path)]) == 0
     report = json.loads(path.read_text("utf-8"))
@@ -56,7 +58,10 @@ def test_report_holds_every_figure(monkeypatch, tmp_path, capsys):
     assert environment["steps_per_s"] > 0
     (learning,) = report["learning"]["rows"]
     assert learning["gradmap_iteration_s"] > learning["reuse_pass_s"] > 0
-    assert "times the solves per second" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "times the solves per second" in printed
+    assert "RLlib layouts: left out" in printed
+    assert "rllib" not in report
 
 
 def test_threads_must_be_positive():
