@@ -146,7 +146,8 @@ def _columns(episode: Any, device: torch.device) -> dict[str, Tensor]:
     """An episode's columns as tensors; observations have one row more than the rest."""
 
     def tensor(array: Any) -> Tensor:
-        return torch.as_tensor(np.asarray(array), device=device)
+        # What Ray hands over is read-only, which tensors cannot be.
+        return torch.as_tensor(np.require(array, requirements="W"), device=device)
 
     steps = slice(0, len(episode))
     seen = episode.get_observations(slice(0, len(episode) + 1))
