@@ -35,7 +35,8 @@ class Arguments:
     Attributes:
         threads: Threads of torch; OpenDSS uses one.
         json: File to write the report to.
-        quick: Few rounds: figures within some ten percent.
+        quick: Few rounds: figures within some ten percent; and without what
+            takes minutes, RLlib's own layouts at 1,000 agents.
     """
 
     threads: int = 1

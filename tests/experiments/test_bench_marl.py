@@ -84,5 +84,12 @@ def test_a_slow_layout_gets_one_turn(ray_session, monkeypatch):
     assert f"{row['iteration_s']:.2f}*" in printed(section)
 
 
+def test_the_hasty_are_spared_what_takes_minutes(ray_session, monkeypatch):
+    monkeypatch.setattr(bench_marl, "_NUM_AGENTS", (3,))
+    monkeypatch.setattr(bench_marl, "_LONG_AGENTS", 3)
+    rows = bench_marl.marl_section(None, 3).data["rows"]
+    assert [row["layout"] for row in rows] == ["IPPO, stacked", "MAPPO, stacked"]
+
+
 def test_the_benchmark_ends_with_it():
     assert bench._sections()[-1] is bench_marl.marl_section
