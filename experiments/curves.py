@@ -74,7 +74,7 @@ def read_learning(folder: pathlib.Path, num_seeds: int) -> Learning:
             if not job.is_trained():
                 missing.append(f"{title}, seed {seed}: not trained to the end")
             elif not job.is_judged():
-                missing.append(f"{title}, seed {seed}: not judged since; compare again")
+                missing.append(f"{title}, seed {seed}: not judged by this version; compare again")
             else:
                 rows[method][seed] = _validation_rows(job)
                 judgements[method][seed] = load_judgement(job.judgement)

@@ -174,7 +174,7 @@ def test_a_judgement_of_an_older_version_is_missing(folder: pathlib.Path) -> Non
     del judged["engines"]["torch"]["metrics"]["violation_usd_per_day"]
     write_json(path, judged)
     found = read_learning(folder, 3)
-    assert found.missing == ("Rules, seed 0: not judged since; compare again",)
+    assert found.missing == ("Rules, seed 0: not judged by this version; compare again",)
     assert [row["beats_rules_of"] for row in table_rows(found)] == [2, 2, 2, 0, 2]
 
 
