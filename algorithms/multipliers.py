@@ -50,13 +50,25 @@ class Multipliers:
         Returns:
             The price of each step. `[batch, time]`, or `[batch]` of a step
         """
+        nodes, branches = self.charge_by_limit(found, step)
+        return nodes.sum(-1) + branches.sum(-1)
+
+    def charge_by_limit(self, found: Violations, step: int | None = None) -> tuple[Tensor, Tensor]:
+        """Prices every violation by itself; see `charge`.
+
+        Args:
+            found: Violations. `[batch, time, ...]`, or `[batch, ...]` of a step
+            step: The step; None for whole days.
+
+        Returns:
+            The price at each node, `[..., monitored]`, and of each branch,
+            `[..., branch]`.
+        """
         now = slice(None) if step is None else step
         voltage, overload = self.config.voltage_usd_per_pu, self.config.overload_usd
-        return (
-            (found.over_pu * (voltage + self.over[now])).sum(-1)
-            + (found.under_pu * (voltage + self.under[now])).sum(-1)
-            + (found.overload * (overload + self.overload[now])).sum(-1)
-        )
+        over = found.over_pu * (voltage + self.over[now])
+        under = found.under_pu * (voltage + self.under[now])
+        return over + under, found.overload * (overload + self.overload[now])
 
     @torch.no_grad()
     def ascend(self, found: Violations, usable: Tensor) -> None:

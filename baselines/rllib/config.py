@@ -9,6 +9,7 @@ from gradmap.algorithms.config import PriceConfig
 from gradmap.feeders.errors import raise_faults
 
 Critic = Literal["local", "central", "central_per_agent"]
+Split = Literal["even", "local"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +42,11 @@ class PPOSettings:
             mean and deviation, each agent its own.
         log_std_initial: Logarithm of the exploration's initial deviation,
             before actions are squashed into (-1, 1).
-        network_share: Every agent pays this share of the network's whole
-            price; none divides it evenly among the agents. Much above an even
-            share the price of what all others do drowns an agent's own part.
+        network_split: Who pays for a violation: `even` divides its price among
+            all agents, `local` that of a voltage among the agents at its bus,
+            where there are any. A price that many share teaches nobody, but
+            what all others do drowns an agent's own part.
+        network_weight: How many times the agents together pay the price.
         stored_usd_per_kwh: Worth of stored energy by which rewards are shaped,
             so that a battery is paid for charging at once; about the mean
             tariff. What is best to do does not depend on it.
@@ -75,7 +78,8 @@ class PPOSettings:
     kl_stop: float | None = 0.03
     normalise_values: bool = True
     log_std_initial: float = -0.7
-    network_share: float | None = None
+    network_split: Split = "local"
+    network_weight: float = 1.0
     stored_usd_per_kwh: float = 0.2
     price: PriceConfig = PriceConfig()
     num_env_runners: int = 0
@@ -94,15 +98,14 @@ class PPOSettings:
         for name in ("learning_rate_final", "discount", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 to 1")
-        weights = ("entropy_bonus", "value_weight", "stored_usd_per_kwh")
+        weights = ("entropy_bonus", "value_weight", "stored_usd_per_kwh", "network_weight")
         for name in (*weights, "num_env_runners", "num_learners"):
             if not getattr(self, name) >= 0:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 or more")
-        if self.network_share is not None and not self.network_share >= 0:
-            faults.append(f"network_share is {self.network_share}, expected 0 or more, or none")
-        if self.critic not in get_args(Critic):
-            known = ", ".join(get_args(Critic))
-            faults.append(f"critic is {self.critic!r}, expected one of {known}")
+        for name, kind in (("critic", Critic), ("network_split", Split)):
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                faults.append(f"{name} is {getattr(self, name)!r}, expected one of {known}")
         for name in ("hidden", "critic_hidden"):
             widths = getattr(self, name)
             if not widths or min(widths) < 1:

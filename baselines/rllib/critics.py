@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from gradmap.algorithms.networks import StackedLinear, StackedMLP
 
+HEAD_WIDTH = 16
+"""Width of the one hidden layer of each agent's head on a central trunk."""
+
 
 class LocalCritic(nn.Module):
     """A value network per agent, over what the agent itself sees.
@@ -58,7 +61,7 @@ class CentralCritic(nn.Module):
         num_agents: Number of agents.
         num_features: Length of an observation.
         num_state: Length of the state.
-        hidden: Widths of the trunk; the last is that of every head, too.
+        hidden: Widths of the trunk.
         generator: Source of the initial weights.
     """
 
@@ -71,15 +74,14 @@ class CentralCritic(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        width = hidden[-1]
         layers: list[nn.Module] = []
         for size in hidden:
             layers += [_linear(num_state, size, generator), nn.SiLU()]
             num_state = size
         self.trunk = nn.Sequential(*layers)
-        self.own = StackedLinear(num_agents, num_features, width, 1.0, generator)
-        self.joint = StackedLinear(num_agents, width, width, 1.0, generator)
-        self.head = StackedLinear(num_agents, width, 1, 1.0, generator)
+        self.own = StackedLinear(num_agents, num_features, HEAD_WIDTH, 1.0, generator)
+        self.joint = StackedLinear(num_agents, hidden[-1], HEAD_WIDTH, 1.0, generator)
+        self.head = StackedLinear(num_agents, HEAD_WIDTH, 1, 1.0, generator)
 
     def forward(self, seen: Tensor, state: Tensor) -> Tensor:
         """Values of every agent; see `LocalCritic.forward`."""

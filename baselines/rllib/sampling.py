@@ -43,7 +43,8 @@ class EnvSource:
             "number": self._number,
             "task": core.config,
             "price": settings.price,
-            "share": settings.network_share,
+            "split": settings.network_split,
+            "weight": settings.network_weight,
             "stored_usd_per_kwh": settings.stored_usd_per_kwh,
             "discount": settings.discount,
             "is_local": settings.num_env_runners == 0,
@@ -57,7 +58,7 @@ class EnvSource:
 
 def _make_env(config: Any) -> PricedJointEnv:
     core = _cores[config["number"]] if config["is_local"] else make(config["task"])
-    names = ("num_envs", "price", "share", "stored_usd_per_kwh", "discount")
+    names = ("num_envs", "price", "split", "weight", "stored_usd_per_kwh", "discount")
     return PricedJointEnv(core, **{name: config[name] for name in names})
 
 

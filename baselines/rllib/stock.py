@@ -34,6 +34,7 @@ STOCK_SETTINGS = PPOSettings(
     learning_rate_final=1.0,
     kl_stop=None,
     normalise_values=False,
+    network_split="even",
     stored_usd_per_kwh=0.0,
     price=PriceConfig(kind="fixed"),
 )
@@ -45,6 +46,7 @@ FIXED = {
     "learning_rate_final": 1.0,
     "kl_stop": None,
     "normalise_values": False,
+    "network_split": "even",
     "stored_usd_per_kwh": 0.0,
     "ray_address": None,
 }
@@ -125,7 +127,8 @@ def stock_config(
     config = stock_layout(
         settings, names, steps_per_day=task.scenarios.steps_per_day, layout=layout
     )
-    config.environment(env, env_config={"num_agents": num_agents, "reward": _reward(settings)})
+    reward = _reward(settings, num_agents)
+    config.environment(env, env_config={"num_agents": num_agents, "reward": reward})
     return config
 
 
@@ -242,12 +245,12 @@ def _modules(settings: PPOSettings, names: list[str]) -> MultiRLModuleSpec:
     )
 
 
-def _reward(settings: PPOSettings) -> RewardConfig:
+def _reward(settings: PPOSettings, num_agents: int) -> RewardConfig:
     """The price as a part of the reward, where the environment of many agents has it."""
-    price = settings.price
+    price, share = settings.price, settings.network_weight / num_agents
     if price.kind == "none":
-        return RewardConfig(0.0, 0.0, settings.network_share)
-    return RewardConfig(price.voltage_usd_per_pu, price.overload_usd, settings.network_share)
+        return RewardConfig(0.0, 0.0, share)
+    return RewardConfig(price.voltage_usd_per_pu, price.overload_usd, share)
 
 
 def _refuse_unsupported(settings: PPOSettings, layout: str) -> None:

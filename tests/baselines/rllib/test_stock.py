@@ -89,7 +89,7 @@ def test_every_setting_is_handed_over(layout):
         entropy_bonus=0.02,
         value_weight=0.7,
         grad_clip=2.0,
-        network_share=0.1,
+        network_weight=2.0,
         price=PriceConfig(kind="fixed", voltage_usd_per_pu=7.0, overload_usd=3.0),
         num_env_runners=2,
     )
@@ -167,7 +167,7 @@ def test_no_setting_is_passed_over():
         "value_weight",
         "grad_clip",
         "log_std_initial",
-        "network_share",
+        "network_weight",
         "price",
         "num_env_runners",
         "num_learners",
