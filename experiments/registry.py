@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradmap.algorithms.config import LearnerConfig, PriceConfig
-from gradmap.baselines.rllib.config import PPOSettings
+from gradmap.baselines.rllib.config import MAPPO_SETTINGS, PPOSettings
 from gradmap.experiments.config_files import suggest
 from gradmap.feeders.errors import GradmapError
 
@@ -211,7 +211,7 @@ _SPECS = (
         "MAPPO",
         "RLlib's PPO, independent policies, a central critic of the feeder's state",
         _build_rllib,
-        defaults=PPOSettings(critic="central"),
+        defaults=MAPPO_SETTINGS,
         extra=RLLIB,
     ),
     MethodSpec(
