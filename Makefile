@@ -48,7 +48,7 @@ compare: $(STAMP) ## train every method on 1,000 agents and write results/compar
 
 # A seed at a time; finished runs are kept, so that a target that was stopped goes
 # on. A method without figures (exit code 1) does not keep the others from theirs.
-learning: $(STAMP) ## train PPO and GradMAP over five seeds, draw curves, fill docs/marl.md
+learning: $(STAMP) ## train IPPO and MAPPO over five seeds, draw curves, fill docs/marl.md
 	@for name in $(LEARNING); do for seed in 0 1 2 3 4; do \
 	  OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare --config $$name --seed $$seed \
 	    --out results/$$name/seed-$$seed $(ARGS) || [ $$? -eq 1 ] || exit 1; \

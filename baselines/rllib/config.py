@@ -65,9 +65,9 @@ class PPOSettings:
     hidden: tuple[int, ...] = (16, 16)
     critic_hidden: tuple[int, ...] = (16, 16)
     days_per_batch: int = 8
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-2
     learning_rate_final: float = 0.1
-    epochs: int = 5
+    epochs: int = 4
     minibatches: int = 4
     clip: float = 0.2
     discount: float = 0.99
@@ -75,11 +75,11 @@ class PPOSettings:
     entropy_bonus: float = 0.0
     value_weight: float = 0.5
     grad_clip: float | None = 0.5
-    kl_stop: float | None = 0.03
+    kl_stop: float | None = 0.05
     normalise_values: bool = True
-    log_std_initial: float = -0.7
+    log_std_initial: float = -0.4
     network_split: Split = "local"
-    network_weight: float = 1.0
+    network_weight: float = 10.0
     stored_usd_per_kwh: float = 0.2
     price: PriceConfig = PriceConfig()
     num_env_runners: int = 0
