@@ -70,8 +70,8 @@ class PPOSettings:
     epochs: int = 4
     minibatches: int = 4
     clip: float = 0.2
-    discount: float = 0.99
-    gae_lambda: float = 0.95
+    discount: float = 0.985
+    gae_lambda: float = 0.9
     entropy_bonus: float = 0.0
     value_weight: float = 0.5
     grad_clip: float | None = 0.5
@@ -81,7 +81,7 @@ class PPOSettings:
     network_split: Split = "local"
     network_weight: float = 10.0
     stored_usd_per_kwh: float = 0.2
-    price: PriceConfig = PriceConfig()
+    price: PriceConfig = PriceConfig(voltage_usd_per_pu=1000.0, overload_usd=100.0, dual_step=5e3)
     num_env_runners: int = 0
     num_learners: int = 0
     ray_address: str | None = None

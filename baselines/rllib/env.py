@@ -38,8 +38,10 @@ class PricedJointEnv(JointVectorEnv):
 
     Rewards are shaped by a potential, the worth of the energy that a device
     holds: storing is paid at once and not only when the energy is sold, hours
-    later. What is best to do stays the same (Ng, Harada and Russell 1999),
-    since the potential is given back at the day's end.
+    later. It is a difference of potentials (Ng, Harada and Russell 1999), not
+    discounted, and given back at the day's end: it adds the same to every day
+    that begins alike, so the cheapest policy of a day, which is what counts,
+    stays the cheapest. With the learner's discount, holding energy would cost.
 
     A step after a power flow that failed has the reward NaN, from which
     learning knows to leave the day out.
@@ -51,7 +53,6 @@ class PricedJointEnv(JointVectorEnv):
         split: Who pays for a violation; see `PPOSettings`.
         weight: How many times the agents together pay the price.
         stored_usd_per_kwh: Worth of stored energy by which rewards are shaped.
-        discount: Discount of the learner, for the shaping.
 
     Attributes:
         prices: The multipliers, moved by whoever trains.
@@ -65,14 +66,12 @@ class PricedJointEnv(JointVectorEnv):
         split: Split = "local",
         weight: float = 1.0,
         stored_usd_per_kwh: float = 0.0,
-        discount: float = 1.0,
     ) -> None:
         super().__init__(core, num_envs, per_agent=True)
         self.prices = Multipliers(core, price)
         self._weight = weight
         self._shares = None if split == "even" else local_shares(core)
         self._stored_price = stored_usd_per_kwh
-        self._discount = discount
         self._limits = core.limits.tightened(price.margin_pu)
         self._steps: list[tuple[Violations, Outcome]] = []
 
@@ -97,7 +96,7 @@ class PricedJointEnv(JointVectorEnv):
             reward = reward - self._network_price(found, step).to(reward.dtype)
         before, self._potential = self._potential, self._worth()
         is_last = step == self.core.num_steps - 1
-        reward = reward - before + (0.0 if is_last else self._discount * self._potential)
+        reward = reward - before + (0.0 if is_last else self._potential)
         return torch.where(outcome.is_usable.unsqueeze(-1), reward, torch.nan)
 
     def _network_price(self, found: Violations, step: int) -> Tensor:

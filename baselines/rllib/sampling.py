@@ -46,7 +46,6 @@ class EnvSource:
             "split": settings.network_split,
             "weight": settings.network_weight,
             "stored_usd_per_kwh": settings.stored_usd_per_kwh,
-            "discount": settings.discount,
             "is_local": settings.num_env_runners == 0,
         }
         register_env(self.name, _make_env)
@@ -58,7 +57,7 @@ class EnvSource:
 
 def _make_env(config: Any) -> PricedJointEnv:
     core = _cores[config["number"]] if config["is_local"] else make(config["task"])
-    names = ("num_envs", "price", "split", "weight", "stored_usd_per_kwh", "discount")
+    names = ("num_envs", "price", "split", "weight", "stored_usd_per_kwh")
     return PricedJointEnv(core, **{name: config[name] for name in names})
 
 
