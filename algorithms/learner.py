@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import math
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from gradmap.algorithms.config import LearnerConfig
 from gradmap.algorithms.multipliers import Multipliers
 from gradmap.algorithms.networks import Actors
 from gradmap.algorithms.rollout import Rollout
+from gradmap.algorithms.schedule import cosine_fraction
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
 from gradmap.envs.counters import Counters
@@ -66,8 +66,7 @@ class GradientLearner(abc.ABC):
         Args:
             progress: Share of the budget used, 0 to 1.
         """
-        low = self.config.learning_rate_final
-        fraction = low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+        fraction = cosine_fraction(progress, self.config.learning_rate_final)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * fraction
 

@@ -10,12 +10,12 @@ gives an upper bound of the optimal cost, not a proof of optimality.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from gradmap.algorithms.schedule import cosine_fraction
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
 from gradmap.envs.counters import Counters
@@ -124,8 +124,7 @@ class PerfectForesight:
 
     def iterate(self, progress: float) -> dict[str, float]:
         """One gradient step on all days, then the multipliers; see `Trainer.iterate`."""
-        low = self.config.learning_rate_final
-        fraction = low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+        fraction = cosine_fraction(progress, self.config.learning_rate_final)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * fraction
         outcome = self.core.run_open_loop(self.days, self.action)

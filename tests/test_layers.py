@@ -35,20 +35,24 @@ LAYERS = {
     # The same actors and the same prices serve GradMAP and what it is compared with.
     "algorithms.networks": Layer("envs feeders.errors", "torch"),
     "algorithms.config": Layer("feeders.errors", ""),
+    "algorithms.schedule": Layer("", ""),
     "algorithms.multipliers": Layer("envs feeders.errors algorithms.config", "torch"),
     "algorithms": Layer(
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios envs "
-        "algorithms.networks algorithms.config algorithms.multipliers",
+        "algorithms.networks algorithms.config algorithms.schedule "
+        "algorithms.multipliers",
         "numpy torch",
     ),
     "baselines": Layer(
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios envs "
-        "algorithms.networks algorithms.config algorithms.multipliers",
+        "algorithms.networks algorithms.config algorithms.schedule "
+        "algorithms.multipliers",
         "numpy torch scipy",
     ),
     "experiments": Layer(
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios envs "
-        "algorithms.networks algorithms.config algorithms.multipliers algorithms baselines",
+        "algorithms.networks algorithms.config algorithms.schedule "
+        "algorithms.multipliers algorithms baselines",
         "numpy torch scipy gymnasium pettingzoo pydantic yaml tyro rich pandas matplotlib "
         "tensorboardX",
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shutil
 import tempfile
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from gradmap.algorithms.multipliers import Multipliers
 from gradmap.algorithms.networks import Actors
+from gradmap.algorithms.schedule import cosine_fraction
 from gradmap.baselines.rllib.cluster import start_ray
 from gradmap.baselines.rllib.config import PPOSettings
 from gradmap.baselines.rllib.env import PricedJointEnv
@@ -93,8 +93,7 @@ class RLlibTrainer:
 
     def iterate(self, progress: float) -> dict[str, float]:
         """Samples, updates, moves the multipliers; see `Trainer.iterate`."""
-        low = self.settings.learning_rate_final
-        fraction = low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+        fraction = cosine_fraction(progress, self.settings.learning_rate_final)
         rate = self.settings.learning_rate * fraction
         self.algorithm.learner_group.foreach_learner(
             lambda learner: setattr(learner, "learning_rate", rate)
