@@ -118,7 +118,8 @@ def _range(curves: Sequence[Curve], levels: Mapping[str, float]) -> tuple[float,
     shown = [value for own in curves for value in _settled(own) if np.isfinite(value)]
     shown = shown or [value for value in levels.values() if np.isfinite(value)] or [0.0]
     low, high = min(shown), max(shown)
-    room = 0.3 * max(high - low, 1.0)
+    # The rules are what learning is held to: a line that is far off would hide the curves.
+    room = 1.5 * max(high - low, 1.0)
     near = [level for level in levels.values() if low - room <= level <= high + room]
     low, high = min([low, *near]), max([high, *near])
     edge = 0.06 * max(high - low, 1.0)
