@@ -72,10 +72,12 @@ def make_run(seed_folder: pathlib.Path, config: CompareConfig, method: str) -> R
 
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Seeds 0, 1, 2 and 4 of `learning20`; MAPPO of seed 4 is still in training."""
+    """Seeds 0, 1, 2 and 4 of `learning20` and GradMAP; MAPPO of seed 4 is still in training."""
     whole = tmp_path / "learning20"
+    bundled = load_compare_config("learning20")
+    methods = ("gradmap", *bundled.methods)
     for seed in (0, 1, 2, 4):
-        config = load_compare_config("learning20").model_copy(update={"seed": seed})
+        config = bundled.model_copy(update={"seed": seed, "methods": methods})
         write_yaml(whole / f"seed-{seed}" / "config.yaml", config.model_dump(mode="json"))
         for method in config.methods:
             run = make_run(whole / f"seed-{seed}", config, method)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import pathlib
 import sys
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from gradmap.algorithms.networks import Actors
-from gradmap.baselines.rllib.config import PPOSettings
+from gradmap.baselines.rllib.config import MAPPO_SETTINGS, PPOSettings
 from gradmap.envs.core import Core
 from gradmap.envs.counters import Counters
 from gradmap.experiments.cli import main
@@ -92,7 +93,7 @@ def test_a_run_of_ppo_is_trained_resumed_judged_and_closed(
     assert main(["train", "--resume", str(run), "--budget.iterations", "3"]) == 0
     assert main(["evaluate", str(run)]) == 0
     assert [each.num_closed for each in made] == [1, 1, 1]
-    expected = PPOSettings(critic="central", days_per_batch=3, hidden=(4,))
+    expected = dataclasses.replace(MAPPO_SETTINGS, days_per_batch=3, hidden=(4,))
     assert all((each.settings, each.seed) == (expected, 5) for each in made)
     assert made[0].core.batch_size == 3
     rows = RunFolder.open(run).rows("train")

@@ -140,7 +140,7 @@ def test_what_it_cannot_honour_is_refused_all_at_once():
         "layout is 'pair', expected one of agent, type",
         "critic is 'central', expected 'local'",
         "learning_rate_final is 0.1, expected 1.0",
-        "kl_stop is 0.03, expected None",
+        "kl_stop is 0.05, expected None",
         "normalise_values is True, expected False",
         "stored_usd_per_kwh is 0.2, expected 0.0",
         "ray_address is 'auto', expected None",
