@@ -15,8 +15,8 @@ def start_ray(settings: PPOSettings, device: torch.device) -> None:
     """Starts or joins Ray, unless this process has done so before.
 
     RLlib needs Ray also where everything runs in one process. The private
-    instance is as small as the settings allow, listens to nobody else, sends
-    no usage statistics and ends with this process.
+    instance is as small as the settings allow, has no dashboard,
+    sends no usage statistics and ends with this process.
 
     Args:
         settings: Number of processes, and the cluster to join.

@@ -52,7 +52,7 @@ class StackedPPOLearner(PPOTorchLearner):
         parameters = self.get_parameters(self._module[module_id])
         self.register_optimizer(
             module_id=module_id,
-            # RLlib steps it 7 times faster than the default one at 1,000 agents.
+            # One kernel for all weights: large stacks are bound by memory.
             optimizer=torch.optim.Adam(parameters, lr=config.lr, fused=True),
             params=parameters,
             lr_or_lr_schedule=config.lr,

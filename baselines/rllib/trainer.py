@@ -18,7 +18,7 @@ from gradmap.algorithms.networks import Actors
 from gradmap.algorithms.schedule import cosine_fraction
 from gradmap.baselines.rllib.cluster import start_ray
 from gradmap.baselines.rllib.config import PPOSettings
-from gradmap.baselines.rllib.env import PricedJointEnv
+from gradmap.baselines.rllib.env import DayRecord, PricedJointEnv
 from gradmap.baselines.rllib.ippo import stacked_config
 from gradmap.baselines.rllib.learner import IS_LEARNING, StackedPPOLearner
 from gradmap.baselines.rllib.sampling import (
@@ -109,11 +109,20 @@ class RLlibTrainer:
         usable = torch.cat([record.usable for record in records])
         self.prices.ascend(found, usable)
         self._share_prices()
-        num_days = len(usable)
+        self._count(len(usable))
+        named = {ours: float(learnt[theirs]) for ours, theirs in LEARNT.items()}
+        return {**self._sampled(records, found, usable), **named}
+
+    def _count(self, num_days: int) -> None:
         self.counters.iterations += 1
         self.counters.env_steps += num_days * self.core.num_steps
         # And the measurement before midnight.
         self.counters.power_flow_solves += num_days * (self.core.num_steps + 1)
+
+    def _sampled(
+        self, records: list[DayRecord], found: Violations, usable: Tensor
+    ) -> dict[str, float]:
+        """Figures of the batch that was sampled, exploration included."""
         cost = torch.cat([record.cost_usd for record in records])
         outside = ((found.over_pu > 0) | (found.under_pu > 0)).double().mean((-2, -1))
         num = usable.sum().clamp_min(1)
@@ -125,8 +134,7 @@ class RLlibTrainer:
             "multiplier_max": torch.maximum(self.prices.over.max(), self.prices.under.max()),
             "multiplier_sum": self.prices.over.sum() + self.prices.under.sum(),
         }
-        named = {ours: float(learnt[theirs]) for ours, theirs in LEARNT.items()}
-        return {**{name: float(value) for name, value in sampled.items()}, **named}
+        return {name: float(value) for name, value in sampled.items()}
 
     def _on_environments(self, call: Any) -> list[Any]:
         """Calls a function on every environment runner that samples."""
