@@ -11,6 +11,7 @@ import torch
 
 from gradmap.algorithms.rollout import Rollout, rollout
 from gradmap.envs.core import Core
+from gradmap.envs.observations import FEATURES
 from gradmap.envs.outcome import COST_TERMS
 from gradmap.envs.policy import Policy
 from gradmap.experiments.metrics import Band, FloatArray, Physics, network_by_day, summarise
@@ -27,6 +28,9 @@ class Played:
         days: Index of each day in the scenario set. `[day]`
         p_kw: Power drawn by each agent. `[day, time, agent]`
         q_kvar: Reactive power drawn by each agent. `[day, time, agent]`
+        action: What each agent's policy chose. `[day, time, agent]`
+        own_state: Each agent's own state before the step, as its policy sees
+            it. `[day, time, agent]`
         by_day: Quantities of the agents. `[day]` each
         physics: The network, by the torch power flow.
     """
@@ -34,6 +38,8 @@ class Played:
     days: npt.NDArray[np.int64]
     p_kw: FloatArray
     q_kvar: FloatArray
+    action: npt.NDArray[np.float32]
+    own_state: npt.NDArray[np.float32]
     by_day: dict[str, FloatArray]
     physics: Physics
 
@@ -115,6 +121,8 @@ def play(core: Core, policy: Policy, days: torch.Tensor, batch: int = 8) -> Play
         days=join(lambda part: part.days),
         p_kw=join(lambda part: part.p_kw),
         q_kvar=join(lambda part: part.q_kvar),
+        action=join(lambda part: part.action),
+        own_state=join(lambda part: part.own_state),
         by_day={name: join(lambda part, n=name: part.by_day[n]) for name in parts[0].by_day},
         physics=Physics(
             **{name: join(lambda part, n=name: getattr(part.physics, n)) for name in names}
@@ -175,4 +183,12 @@ def _read(core: Core, run: Rollout) -> Played:
         source_kw=_array(flow.source_kw),
         converged=_array(flow.converged),
     )
-    return Played(_array(run.days), _array(outcome.p_kw), _array(outcome.q_kvar), by_day, physics)
+    return Played(
+        days=_array(run.days),
+        p_kw=_array(outcome.p_kw),
+        q_kvar=_array(outcome.q_kvar),
+        action=run.action.float().cpu().numpy(),
+        own_state=run.observation[..., FEATURES.index("own_state")].float().cpu().numpy(),
+        by_day=by_day,
+        physics=physics,
+    )

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from gradmap.experiments.assembly import assemble, load_state
+from gradmap.experiments.assembly import Assembly, assemble, load_state
 from gradmap.experiments.evaluate import Engine, Evaluation, judge, pick_days, play
 from gradmap.experiments.files import write_json
 from gradmap.experiments.metrics import QUANTITIES
 from gradmap.experiments.runs import RunFolder
 from gradmap.experiments.terminal import console
+from gradmap.experiments.trace import trace
 from gradmap.experiments.train import COUNTED
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.files import replacing
@@ -45,7 +46,7 @@ def judge_run(
         days = pick_days(core, split)
         played = play(core, assembly.trainer.policy(), days, folder.config.evaluation_batch)
         found = {engine: judge(core, played, engine) for engine in engines}
-        _keep_voltages(folder, assembly, found, f"{split}-{checkpoint}")
+        _keep_arrays(folder, assembly, found, trace(core, played), f"{split}-{checkpoint}")
     return {
         **_facts(folder),
         "method": spec.name,
@@ -147,8 +148,14 @@ def _as_json(found: Evaluation) -> dict[str, Any]:
     return {"metrics": found.metrics, "by_day": by_day}
 
 
-def _keep_voltages(folder: RunFolder, run: Any, found: dict[Engine, Evaluation], name: str) -> None:
-    """Keeps every monitored voltage, and the method's prices, for plots and study."""
+def _keep_arrays(
+    folder: RunFolder,
+    run: Assembly,
+    found: dict[Engine, Evaluation],
+    traces: dict[str, Any],
+    name: str,
+) -> None:
+    """Keeps monitored voltages, the method's prices and some agents' days, for plots and study."""
     core, feeder = run.core, run.core.feeder
     monitored = core.limits.monitored.cpu().numpy()
     arrays: dict[str, Any] = {f"v_pu_{engine}": each.v_pu for engine, each in found.items()}
@@ -158,4 +165,4 @@ def _keep_voltages(folder: RunFolder, run: Any, found: dict[Engine, Evaluation],
     arrays["date"] = np.array(next(iter(found.values())).dates)
     path = folder.path / "evaluation" / f"{name}.npz"
     with replacing(path) as aside:
-        np.savez_compressed(aside, **arrays)
+        np.savez_compressed(aside, **arrays, **traces)
