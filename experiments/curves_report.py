@@ -16,13 +16,8 @@ from gradmap.experiments.files import write_json, write_text
 from gradmap.experiments.judgement import number
 from gradmap.experiments.metrics import OVERLOAD_USD, VOLTAGE_USD_PER_PU
 from gradmap.experiments.registry import METHODS
-from gradmap.experiments.seeds import (
-    FIGURES,
-    PRICED,
-    bootstrap_interval,
-    figure,
-    interquartile_mean,
-)
+from gradmap.experiments.seeds import FIGURES, PRICED, figure
+from gradmap.experiments.statistics import stratified_bootstrap
 
 BASE = "rules"
 """The method that the others are to beat."""
@@ -76,8 +71,8 @@ def table_rows(found: Learning) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"method": method, "title": METHODS[method].title, "seeds": list(own)}
         for name in FIGURES:
             each = list(values[method][name].values())
-            row[name] = float(interquartile_mean(np.array(each)))
-            row[f"{name}_low"], row[f"{name}_high"] = bootstrap_interval(each)
+            drawn = stratified_bootstrap(np.array(each)[:, None])  # days already drawn together
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = drawn.value, drawn.low, drawn.high
             row[f"{name}_by_seed"] = each
         both = [seed for seed in own if seed in base] if method != BASE else []
         row["beats_rules"] = sum(values[method][PRICED][seed] < base[seed] for seed in both)

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from gradmap.experiments.curves import Learning
 from gradmap.experiments.plot_style import COLOURS, MARKERS, save, styled, title
 from gradmap.experiments.registry import METHODS
-from gradmap.experiments.seeds import PRICED, Curve, Row, curve, figure, interquartile_mean
+from gradmap.experiments.seeds import PRICED, Curve, Row, curve, figure
+from gradmap.experiments.statistics import interquartile_mean
 
 _ACROSS = {"seconds": "training time, s", "power_flow_solves": "power flows"}
 

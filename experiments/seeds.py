@@ -1,4 +1,4 @@
-"""Statistics over the seeds of a comparison: interquartile means, intervals, curves."""
+"""What the seeds of a comparison have found: the figures of tables, and learning curves."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
-from gradmap.experiments.metrics import FloatArray
+from gradmap.experiments.statistics import FloatArray, interquartile_mean
 
 Row = Mapping[str, Any]
 
@@ -18,9 +17,6 @@ PRICED = "priced_cost_usd_per_day"
 
 FIGURES = ("cost_usd_per_day", "node_step_violation_pct", PRICED)
 """Figures of the table."""
-
-RESAMPLES = 10_000
-"""Resamples of a bootstrap."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,37 +46,6 @@ def figure(metrics: Row, name: str) -> float:
     names = ("cost_usd_per_day", "violation_usd_per_day") if name == PRICED else (name,)
     values = [metrics[each] for each in names]
     return float("nan") if None in values else float(sum(values))
-
-
-def interquartile_mean(values: FloatArray) -> FloatArray:
-    """Mean along the last axis without the lowest and the highest quarter.
-
-    A quarter is rounded down: of five values one falls away at each end, of
-    three none. NaN where a value is.
-
-    Args:
-        values: Values. `[..., seed]`
-    """
-    found: FloatArray = np.asarray(scipy.stats.trim_mean(values, 0.25, axis=-1))
-    return np.where(np.isnan(values).any(-1), np.nan, found)
-
-
-def bootstrap_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap, 95 %, of the interquartile mean.
-
-    Args:
-        values: A value for each training seed.
-        seed: Seed of the resamples: the same values give the same interval.
-
-    Returns:
-        Its ends; NaN for fewer than two values.
-    """
-    array = np.asarray(values, float)
-    if len(array) < 2:
-        return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(len(array), size=(RESAMPLES, len(array)))
-    low, high = np.quantile(interquartile_mean(array[drawn]), (0.025, 0.975))
-    return float(low), float(high)
 
 
 def curve(seeds: Mapping[int, Sequence[Row]], across: str, points: int = 200) -> Curve:

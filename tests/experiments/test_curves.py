@@ -20,7 +20,7 @@ from gradmap.experiments.files import write_json, write_text, write_yaml
 from gradmap.experiments.metrics import QUANTITIES
 from gradmap.experiments.registry import METHODS
 from gradmap.experiments.runs import RunFolder
-from gradmap.experiments.seeds import PRICED, bootstrap_interval, curve, interquartile_mean
+from gradmap.experiments.seeds import PRICED, curve
 from gradmap.feeders.errors import GradmapError
 
 SESSION = {
@@ -84,23 +84,6 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
             if (seed, method) == (4, "mappo"):
                 run.start_session(dict(SESSION))
     return whole
-
-
-def test_the_mean_leaves_a_quarter_out_at_each_end() -> None:
-    assert interquartile_mean(np.array([9.0, 1.0, 2.0, 3.0, -50.0])) == 2.0
-    assert interquartile_mean(np.array([1.0, 2.0, 6.0])) == 3.0
-    both = interquartile_mean(np.array([[1.0, np.nan, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0, 9.0]]))
-    assert np.isnan(both[0])
-    assert both[1] == 1.0
-
-
-def test_an_interval_is_the_same_every_time_and_holds_the_mean() -> None:
-    values = [1.0, 2.0, 3.0, 4.0, 10.0]
-    low, high = bootstrap_interval(values)
-    assert (low, high) == bootstrap_interval(values)
-    assert 1.0 <= low < 3.0 < high <= 10.0
-    assert bootstrap_interval([2.0] * 5) == (2.0, 2.0)
-    assert np.isnan(bootstrap_interval([2.0])).all()
 
 
 def test_a_curve_ends_where_the_first_seed_ends() -> None:
