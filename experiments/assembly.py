@@ -113,7 +113,7 @@ def assemble(config: RunConfig) -> Assembly:
     settings = None if spec.settings is None else getattr(config, spec.settings)
     core = make(
         config.task,
-        batch_size=settings.days_per_batch if settings else config.evaluation_batch,
+        batch_size=getattr(settings, "days_per_batch", config.evaluation_batch),
         device=resolve_device(config.device),
     )
     built = spec.build(core, settings, config.seed)

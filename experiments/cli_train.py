@@ -15,8 +15,9 @@ from tyro.conf import Suppress, arg
 from gradmap.experiments.arguments import parse, take_option
 from gradmap.experiments.config import RunConfig
 from gradmap.experiments.config_load import check_run_config, load_run_config
-from gradmap.experiments.registry import METHODS, SECTIONS, method_spec
+from gradmap.experiments.registry import METHODS, method_spec
 from gradmap.experiments.runs import RunFolder
+from gradmap.experiments.sections import SECTIONS
 from gradmap.feeders.errors import GradmapError
 
 DESCRIPTION = """\

@@ -9,7 +9,13 @@ from pydantic import ConfigDict, Field
 from tyro.conf import Fixed, Suppress
 
 from gradmap.algorithms.config import LearnerConfig
+from gradmap.baselines.droop_config import DroopConfig
+from gradmap.baselines.foresight_config import ForesightConfig
+from gradmap.baselines.gippo_config import GIPPOConfig
+from gradmap.baselines.receding_config import RecedingConfig
 from gradmap.baselines.rllib.config import PPOSettings
+from gradmap.baselines.rules_config import RulesConfig
+from gradmap.baselines.shac_config import SHACConfig
 from gradmap.envs.config import TaskConfig
 
 
@@ -108,6 +114,9 @@ class _Shared(_Model):
 class RunConfig(_Shared):
     """One run: a method, a task, a seed and a budget.
 
+    The settings of methods stand in the sections of `SECTIONS`, of which a
+    method reads its own.
+
     Attributes:
         task: The task.
         seed: Seed of the learner: weights, order of days, minibatches.
@@ -119,13 +128,25 @@ class RunConfig(_Shared):
         evaluation_batch: Days evaluated at once.
         checkpoint_seconds: Seconds between two savings of the latest state.
         method: Name of the method.
-        learner: Settings of the methods that learn through the gradient.
+        learner: Settings of GradMAP and of the self-supervised methods.
+        shac: Settings of SHAC.
+        gippo: Settings of PPO helped by the analytic gradient.
         ppo: Settings of IPPO and MAPPO.
+        rules: Settings of the rules.
+        droop: Settings of the droop curves.
+        receding: Settings of the receding-horizon controller.
+        foresight: Settings of the perfect-foresight optimiser.
     """
 
     method: Suppress[Fixed[str]] = "gradmap"
     learner: LearnerConfig = LearnerConfig()
+    shac: SHACConfig = SHACConfig()
+    gippo: GIPPOConfig = GIPPOConfig()
     ppo: PPOSettings = PPOSettings()
+    rules: RulesConfig = RulesConfig()
+    droop: DroopConfig = DroopConfig()
+    receding: RecedingConfig = RecedingConfig()
+    foresight: ForesightConfig = ForesightConfig()
 
 
 class CompareConfig(_Shared):

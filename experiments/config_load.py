@@ -9,7 +9,8 @@ from typing import Any
 from gradmap.envs.config import TaskConfig
 from gradmap.experiments.config import CompareConfig, RunConfig
 from gradmap.experiments.config_files import Model, load_yaml, merge, suggest, validate
-from gradmap.experiments.registry import METHODS, SECTIONS, MethodSpec, method_spec
+from gradmap.experiments.registry import METHODS, MethodSpec, method_spec
+from gradmap.experiments.sections import SECTIONS
 from gradmap.feeders.errors import GradmapError, raise_faults
 
 

@@ -12,17 +12,21 @@ from matplotlib.figure import Figure
 from gradmap.experiments.registry import METHODS
 from gradmap.feeders.files import replacing
 
-# Okabe and Ito's palette, which people with any colour vision tell apart, and a
-# brown in the place of its yellow, which is faint on white.
+# Okabe and Ito's palette, which people with any colour vision tell apart, a brown
+# in the place of its yellow, which is faint on white, and darker tones beyond it.
 COLOURS = {
     "gradmap": "#0072B2",
     "ss-primal-dual": "#D55E00",
     "ss-fixed-penalty": "#E69F00",
+    "shac": "#0A5C36",
+    "gippo": "#5B3FA0",
     "ippo": "#56B4E9",
     "mappo": "#7A4B1E",
     "selfish": "#CC79A7",
     "idle": "#999999",
     "rules": "#009E73",
+    "droop": "#8CBF26",
+    "receding-horizon": "#8B0000",
     "perfect-foresight": "#000000",
 }
 """Colour of each method."""
@@ -31,11 +35,15 @@ MARKERS = {
     "gradmap": "o",
     "ss-primal-dual": "s",
     "ss-fixed-penalty": "D",
+    "shac": "h",
+    "gippo": "d",
     "ippo": "X",
     "mappo": "p",
     "selfish": "^",
     "idle": "P",
     "rules": "v",
+    "droop": "<",
+    "receding-horizon": ">",
     "perfect-foresight": "*",
 }
 """Marker of each method, so that colour is not all there is to go by."""

@@ -8,8 +8,15 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradmap.algorithms.config import LearnerConfig, PriceConfig
+from gradmap.baselines.droop_config import DroopConfig
+from gradmap.baselines.foresight_config import ForesightConfig
+from gradmap.baselines.gippo_config import GIPPOConfig
+from gradmap.baselines.receding_config import RecedingConfig
 from gradmap.baselines.rllib.config import MAPPO_SETTINGS, PPOSettings
+from gradmap.baselines.rules_config import RulesConfig
+from gradmap.baselines.shac_config import SHACConfig
 from gradmap.experiments.config_files import suggest
+from gradmap.experiments.sections import Settings, section_of
 from gradmap.feeders.errors import GradmapError
 
 if TYPE_CHECKING:
@@ -17,12 +24,9 @@ if TYPE_CHECKING:
     from gradmap.envs.core import Core
     from gradmap.envs.policy import Policy
 
-Settings = LearnerConfig | PPOSettings
-Section = Literal["learner", "ppo"]
-"""Section of a run's configuration that holds a method's settings."""
-
-SECTIONS: tuple[Section, ...] = ("learner", "ppo")
-"""All of them."""
+Family = Literal["gradient", "model-free", "control", "reference"]
+"""What a method gets its decisions from: the environment's gradient, its rewards
+alone, a controller that does not learn, or knowledge that no method can have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +60,13 @@ class MethodSpec:
         title: Name in tables and plots.
         summary: What it is, in a few words.
         builder: What `build` calls.
+        family: What it gets its decisions from; see `Family`.
         needs_training: Whether `build` returns a trainer.
         is_reference: Whether it knows the test days, as no real method can.
         ignores_network: Whether it minimises cost alone; its best checkpoint
             is then selected on cost alone.
+        is_decentralised: Whether every device decides by what it sees itself.
+        can_stress: Whether it can act on days that it was not made for.
         defaults: Its settings unless others are given; None if it takes none.
         extra: What has to be installed for it.
     """
@@ -68,18 +75,19 @@ class MethodSpec:
     title: str
     summary: str
     builder: Callable[[Core, Any, int], Trainer | Policy]
+    family: Family
     needs_training: bool = True
     is_reference: bool = False
     ignores_network: bool = False
+    is_decentralised: bool = True
+    can_stress: bool = True
     defaults: Settings | None = LearnerConfig()
     extra: Extra | None = None
 
     @property
-    def settings(self) -> Section | None:
+    def settings(self) -> str | None:
         """Section of a run's configuration that is its own; None if it takes no settings."""
-        if self.defaults is None:
-            return None
-        return "ppo" if isinstance(self.defaults, PPOSettings) else "learner"
+        return None if self.defaults is None else section_of(self.defaults)
 
     def build(self, core: Core, settings: Settings | None, seed: int) -> Trainer | Policy:
         """Builds the trainer, or the policy of a method that does not learn.
@@ -150,6 +158,18 @@ def _build_self_supervised(core: Core, config: LearnerConfig, seed: int) -> Trai
     return SelfSupervised(core, config, seed)
 
 
+def _build_shac(core: Core, config: SHACConfig, seed: int) -> Trainer:
+    from gradmap.baselines.shac import SHAC
+
+    return SHAC(core, config, seed)
+
+
+def _build_gippo(core: Core, config: GIPPOConfig, seed: int) -> Trainer:
+    from gradmap.baselines.gippo import GIPPO
+
+    return GIPPO(core, config, seed)
+
+
 def _build_rllib(core: Core, config: PPOSettings, seed: int) -> Trainer:
     from gradmap.baselines.rllib.trainer import RLlibTrainer
 
@@ -162,16 +182,28 @@ def _build_idle(core: Core, config: None, seed: int) -> Policy:
     return IdlePolicy(core)
 
 
-def _build_rules(core: Core, config: None, seed: int) -> Policy:
+def _build_rules(core: Core, config: RulesConfig, seed: int) -> Policy:
     from gradmap.baselines.rules import RulesPolicy
 
-    return RulesPolicy(core)
+    return RulesPolicy(core, config)
 
 
-def _build_perfect_foresight(core: Core, config: None, seed: int) -> Trainer:
-    from gradmap.baselines.oracle import OracleConfig, PerfectForesight
+def _build_droop(core: Core, config: DroopConfig, seed: int) -> Policy:
+    from gradmap.baselines.droop import DroopPolicy
 
-    return PerfectForesight(core, OracleConfig())
+    return DroopPolicy(core, config)
+
+
+def _build_receding_horizon(core: Core, config: RecedingConfig, seed: int) -> Policy:
+    from gradmap.baselines.receding import RecedingHorizon
+
+    return RecedingHorizon(core, config)
+
+
+def _build_perfect_foresight(core: Core, config: ForesightConfig, seed: int) -> Trainer:
+    from gradmap.baselines.foresight import PerfectForesight
+
+    return PerfectForesight(core, config)
 
 
 _SPECS = (
@@ -180,12 +212,14 @@ _SPECS = (
         "GradMAP",
         "independent policies, each environment gradient reused in a trust region",
         _build_gradmap,
+        "gradient",
     ),
     MethodSpec(
         "ss-primal-dual",
         "Self-supervised, primal-dual",
         "one step per environment gradient, prices by dual ascent",
         _build_self_supervised,
+        "gradient",
         defaults=LearnerConfig(learning_rate=2e-2),
     ),
     MethodSpec(
@@ -193,16 +227,34 @@ _SPECS = (
         "Self-supervised, fixed penalty",
         "one step per environment gradient, prices fixed",
         _build_self_supervised,
+        "gradient",
         defaults=LearnerConfig(
             learning_rate=2e-2,
             price=PriceConfig(kind="fixed", voltage_usd_per_pu=700.0, overload_usd=70.0),
         ),
     ),
     MethodSpec(
+        "shac",
+        "SHAC",
+        "gradients through short windows, a critic's value beyond them",
+        _build_shac,
+        "gradient",
+        defaults=SHACConfig(),
+    ),
+    MethodSpec(
+        "gippo",
+        "GI-PPO",
+        "PPO whose samples are first moved along the environment gradient",
+        _build_gippo,
+        "gradient",
+        defaults=GIPPOConfig(),
+    ),
+    MethodSpec(
         "ippo",
         "IPPO",
         "RLlib's PPO, independent policies, a critic each of its own observation",
         _build_rllib,
+        "model-free",
         defaults=PPOSettings(),
         extra=RLLIB,
     ),
@@ -211,6 +263,7 @@ _SPECS = (
         "MAPPO",
         "RLlib's PPO, independent policies, a central critic of the feeder's state",
         _build_rllib,
+        "model-free",
         defaults=MAPPO_SETTINGS,
         extra=RLLIB,
     ),
@@ -219,6 +272,7 @@ _SPECS = (
         "Selfish",
         "every device minimises its own cost, the network ignored",
         _build_gradmap,
+        "gradient",
         ignores_network=True,
         defaults=LearnerConfig(price=PriceConfig(kind="none")),
     ),
@@ -227,6 +281,7 @@ _SPECS = (
         "Idle",
         "no device draws or feeds anything",
         _build_idle,
+        "control",
         needs_training=False,
         defaults=None,
     ),
@@ -235,16 +290,39 @@ _SPECS = (
         "Rules",
         "time-of-use batteries, thermostats, price-following generators, voltage droop",
         _build_rules,
+        "control",
         needs_training=False,
-        defaults=None,
+        defaults=RulesConfig(),
+    ),
+    MethodSpec(
+        "droop",
+        "Droop",
+        "the rules with volt-VAr and volt-watt curves of IEEE 1547",
+        _build_droop,
+        "control",
+        needs_training=False,
+        defaults=DroopConfig(),
+    ),
+    MethodSpec(
+        "receding-horizon",
+        "Receding horizon",
+        "a central optimiser with forecasts plans ahead at every step, network linearised",
+        _build_receding_horizon,
+        "control",
+        needs_training=False,
+        is_decentralised=False,
+        defaults=RecedingConfig(),
     ),
     MethodSpec(
         "perfect-foresight",
         "Perfect foresight",
         "all actions of the test days optimised together; a reference, no method",
         _build_perfect_foresight,
+        "reference",
         is_reference=True,
-        defaults=None,
+        is_decentralised=False,
+        can_stress=False,
+        defaults=ForesightConfig(),
     ),
 )
 

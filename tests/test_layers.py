@@ -160,7 +160,7 @@ def test_a_wrong_import_is_found() -> None:
     ]
     assert fault("feeders.model", "gradmap.feeders.powerflow.solve.PowerFlow")
     assert fault("feeders.catalog", "gradmap.make")
-    assert fault("baselines.oracle", "gradmap.algorithms.trainer.train")
+    assert fault("baselines.foresight", "gradmap.algorithms.trainer.train")
     assert fault("feeders.catalog", "dss.DSS")
     assert fault("feeders.dss_replay", "dss.DSS") is None
-    assert fault("baselines.oracle", "gradmap.algorithms.networks.Actors") is None
+    assert fault("baselines.foresight", "gradmap.algorithms.networks.Actors") is None

@@ -166,3 +166,28 @@ def test_the_page_of_settings_has_the_defaults_of_ppo() -> None:
     }
     wrong = changes("Settings of IPPO and MAPPO", expected)
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize(
+    ("method", "section"),
+    [
+        ("shac", "SHAC"),
+        ("gippo", "GI-PPO"),
+        ("rules", "the rules"),
+        ("droop", "droop"),
+        ("receding-horizon", "the receding horizon"),
+        ("perfect-foresight", "perfect foresight"),
+    ],
+)
+def test_the_page_of_settings_has_the_defaults_of(method: str, section: str) -> None:
+    from gradmap.experiments.registry import METHODS
+
+    usual, own = flat(METHODS["gradmap"].defaults), flat(METHODS[method].defaults)
+    # Prices stand in the first table; here, those that differ.
+    expected = {
+        name: [value]
+        for name, value in own.items()
+        if not name.startswith("price.") or value != usual[name]
+    }
+    wrong = changes(f"Settings of {section}", expected)
+    assert not wrong, wrong

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gradmap.algorithms.rollout import rollout
-from gradmap.baselines.rules import RulesConfig, RulesPolicy
+from gradmap.baselines.rules import RulesPolicy
+from gradmap.baselines.rules_config import RulesConfig
 from gradmap.envs.observations import FEATURES, TARIFF_MIDDLE, TARIFF_SCALE, VOLTAGE_SCALE
 from gradmap.feeders.errors import GradmapError
 

@@ -164,7 +164,8 @@ def test_every_method_names_its_settings_and_its_extra() -> None:
     assert sections == {
         **dict.fromkeys(("gradmap", "ss-primal-dual", "ss-fixed-penalty", "selfish"), "learner"),
         **dict.fromkeys(("ippo", "mappo"), "ppo"),
-        **dict.fromkeys(("idle", "rules", "perfect-foresight")),
+        **{name: name for name in ("shac", "gippo", "rules", "droop")},
+        **{"receding-horizon": "receding", "perfect-foresight": "foresight", "idle": None},
     }
     assert {name for name, spec in METHODS.items() if spec.extra is RLLIB} == {"ippo", "mappo"}
 
@@ -174,6 +175,9 @@ def test_every_method_names_its_settings_and_its_extra() -> None:
     [
         ("ippo", "--ppo.clip", "--learner"),
         ("gradmap", "--learner.hidden", "--ppo"),
+        ("shac", "--shac.price.dual-step", "--learner"),
+        ("gippo", "--gippo.alpha-max", "--shac"),
+        ("rules", "--rules.charge-rate", "--droop"),
         ("idle", "--budget.seconds", "--learner"),
     ],
 )
@@ -186,13 +190,15 @@ def test_help_shows_the_method_s_own_settings(
     assert hidden not in said
 
 
-def test_a_run_s_folder_from_before_ppo_opens(made: list[StandIn], tmp_path: pathlib.Path) -> None:
+def test_a_run_s_folder_from_before_a_section_opens(
+    made: list[StandIn], tmp_path: pathlib.Path
+) -> None:
     import yaml
 
     run = tmp_path / "run"
     assert main(["train", "idle", *SMALL, "--out", str(run)]) == 0
     config = yaml.safe_load((run / "config.yaml").read_text())
-    del config["ppo"]
+    del config["ppo"], config["shac"]
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert RunFolder.open(run).config.ppo == PPOSettings()
 

@@ -9,13 +9,14 @@ import torch
 
 from gradmap.algorithms.checkpoint import load_checkpoint, save_checkpoint
 from gradmap.algorithms.rollout import rollout
+from gradmap.baselines.foresight import OpenLoopPolicy, PerfectForesight
+from gradmap.baselines.foresight_config import ForesightConfig
 from gradmap.baselines.idle import IdlePolicy
-from gradmap.baselines.oracle import OpenLoopPolicy, OracleConfig, PerfectForesight
 from gradmap.baselines.rules import RulesPolicy
 from gradmap.envs.constraints import violations
 from gradmap.feeders.errors import GradmapError
 
-CONFIG = OracleConfig()
+CONFIG = ForesightConfig()
 NUM_ITERATIONS = 60
 
 

@@ -10,43 +10,17 @@ gives an upper bound of the optimal cost, not a proof of optimality.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from gradmap.algorithms.schedule import cosine_fraction
+from gradmap.baselines.foresight_config import ForesightConfig
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
 from gradmap.envs.counters import Counters
 from gradmap.envs.policy import Policy
 from gradmap.feeders.errors import GradmapError
-
-
-@dataclasses.dataclass(frozen=True)
-class OracleConfig:
-    """Settings of the perfect-foresight optimiser.
-
-    Attributes:
-        learning_rate: Of Adam, on actions in [-1, 1].
-        learning_rate_final: Fraction of it left at the end.
-        voltage_usd_per_pu: Where voltage multipliers start.
-        overload_usd: Where overload multipliers start.
-        dual_growth: Factor on a multiplier for every iteration in which its
-            limit is violated.
-        margin_pu: The voltage band is narrower by this much at each end.
-        projection_usd_per_kwh: See `LearnerConfig`.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    learning_rate: float = 0.05
-    learning_rate_final: float = 0.01
-    voltage_usd_per_pu: float = 300.0
-    overload_usd: float = 30.0
-    dual_growth: float = 1.02
-    margin_pu: float = 1e-4
-    projection_usd_per_kwh: float = 0.02
 
 
 class OpenLoopPolicy:
@@ -96,7 +70,7 @@ class PerfectForesight:
         GradmapError: If the split has no days.
     """
 
-    def __init__(self, core: Core, config: OracleConfig, split: str = "test") -> None:
+    def __init__(self, core: Core, config: ForesightConfig, split: str = "test") -> None:
         self.core = core
         self.config = config
         self.counters = Counters()
