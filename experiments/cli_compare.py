@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 import shlex
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
@@ -17,12 +17,16 @@ from gradmap.experiments.signals import EXIT_CODE
 from gradmap.experiments.terminal import console
 
 DESCRIPTION = """\
-Trains every method on the same task for the same time, judges each on days it
-has not seen, and writes tables and plots. Runs that are finished are kept, so
-that a comparison that was stopped goes on where it was."""
+Trains methods on the same tasks with the same seeds and budget, judges each on
+days it has not seen, and writes tables, plots and a report. A name may stand
+first in the place of --config: `gradmap compare study`. Runs that are finished
+are kept, so that a comparison that was stopped goes on where it was."""
 
 FAILED_CODE = 1
-"""Exit code where a method has no figures."""
+"""Exit code where a run has no figures."""
+
+DEFAULT = "quick"
+"""The comparison that is made where none is named."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +35,20 @@ class Arguments:
 
     Attributes:
         config: YAML file of settings, or the name of a bundled one.
-        out: Folder of the comparison.
+        out: Folder of the comparison; results/CONFIG if not given.
         fresh: Train anew: delete the runs that the folder holds.
-        plots: Whether to draw the plots.
+        retry_failed: Try the runs again that have failed.
+        engine: Where the runs go: processes on this machine, or tasks on a
+            Ray cluster whose nodes share the folder.
+        plots: Whether to draw plots and report.
         settings: The comparison.
     """
 
-    config: str = "compare"
-    out: pathlib.Path = pathlib.Path("results/compare")
+    config: str = DEFAULT
+    out: pathlib.Path | None = None
     fresh: bool = False
+    retry_failed: bool = False
+    engine: Literal["local", "ray"] = "local"
     plots: bool = True
     settings: Annotated[CompareConfig, arg(name="")] = CompareConfig()
 
@@ -52,28 +61,55 @@ def run(command: str, words: Sequence[str]) -> int:
         words: What follows it.
 
     Returns:
-        0; 1 if a method has no figures; 130 if it was asked to stop.
+        0; 1 if a run has no figures; 130 if it was asked to stop.
     """
-    config = take_option(words, "--config") or "compare"
-    default = Arguments(config=config, settings=load_compare_config(config))
-    arguments = parse(Arguments, words, "gradmap compare", DESCRIPTION, default)
-    settings, out = arguments.settings, arguments.out
-    run_configs(settings)  # overrides may name unknown methods
+    arguments = _arguments(list(words))
+    settings = arguments.settings
+    out = arguments.out or pathlib.Path("results") / pathlib.Path(arguments.config).stem
     # Here, not above: help and faults on the command line need no torch.
     from gradmap.experiments import compare
-    from gradmap.experiments.compare_report import markdown, write_report
 
-    jobs = compare.prepare(settings, out, arguments.fresh)
-    if not compare.train_and_judge(jobs, settings.workers):
+    engine = compare.load_engine(arguments.engine)
+    jobs = compare.prepare(settings, out, arguments.fresh, arguments.retry_failed)
+    if not compare.train_and_judge(jobs, compare.num_workers(settings), engine):
         line = shlex.join(["gradmap", command, *(w for w in words if w != "--fresh")])
         print(f"stopped, every run saved in {out / 'runs'}; continue with: {line}")
         return EXIT_CODE
-    report = compare.make_report(settings, jobs)
-    write_report(report, out)
-    console().print(markdown(report), markup=False, soft_wrap=True)
-    if arguments.plots:
+    _report(out, arguments.plots)
+    if all(job.state == "done" for job in jobs):
+        return 0
+    if any(job.state == "failed" for job in jobs):
+        print("some runs have failed; try them again with --retry-failed")
+    return FAILED_CODE
+
+
+def _arguments(words: list[str]) -> Arguments:
+    """Reads the command line in two passes: what the defaults are, then all."""
+    config = take_option(words, "--config")
+    if config is None and words and not words[0].startswith("-"):
+        config = words.pop(0)
+    config = config or DEFAULT
+    default = Arguments(config=config, settings=load_compare_config(config))
+    parsed = parse(Arguments, words, "gradmap compare", DESCRIPTION, default)
+    run_configs(parsed.settings)  # overrides may name unknown methods
+    return parsed
+
+
+def _report(out: pathlib.Path, has_plots: bool) -> None:
+    """Writes tables, plots and report from what is on disk."""
+    from gradmap.experiments.compare_markdown import markdown
+    from gradmap.experiments.compare_report import write_report
+    from gradmap.experiments.compare_table import make_report
+    from gradmap.experiments.results import load_results
+
+    results = load_results(out)
+    reports = [make_report(results, task) for task in results.tasks]
+    write_report(reports, results, out)
+    for report in reports:
+        console().print(markdown(report), markup=False, soft_wrap=True)
+    if has_plots:
         from gradmap.experiments.plots import draw_all
 
-        draw_all(report, jobs, out)
+        for report in reports:
+            draw_all(report, results, out if len(reports) == 1 else out / report.task)
     print(f"tables and plots in {out}")
-    return 0 if all(job.state == "done" for job in jobs) else FAILED_CODE

@@ -1,52 +1,44 @@
-"""Compares methods: the same task, days, seed and time for each."""
+"""Compares methods: the same tasks, days, seeds and budget for each."""
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
+import os
 import pathlib
 import shutil
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
-import gradmap
-from gradmap.experiments.compare_jobs import Job, check_folder, run_jobs
+from gradmap.experiments.compare_jobs import Engine, Job, plan_jobs
 from gradmap.experiments.compare_progress import CompareProgress
-from gradmap.experiments.compare_report import Report
-from gradmap.experiments.compare_table import table_rows
 from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import run_configs
 from gradmap.experiments.files import write_yaml
-from gradmap.experiments.judgement import load_judgement
 from gradmap.experiments.registry import METHODS, check_installed
-from gradmap.experiments.runs import read_rows
 from gradmap.experiments.signals import StopRequest
-from gradmap.experiments.target import Race, race
 from gradmap.feeders.errors import GradmapError
 
+EngineName = Literal["local", "ray"]
 
-def plan_jobs(config: CompareConfig, out: pathlib.Path) -> list[Job]:
-    """The jobs of a comparison, in the table's order.
+_ENGINES = {
+    "local": ("gradmap.experiments.local_engine", "run_jobs"),
+    "ray": ("gradmap.experiments.ray_engine", "run_jobs_on_ray"),
+}
+
+
+def load_engine(name: EngineName) -> Engine:
+    """Where the processes of a comparison run.
 
     Args:
-        config: The comparison.
-        out: Its folder.
-
-    Raises:
-        GradmapError: If the configuration is at fault, or the folder holds
-            runs of another one; names the first.
+        name: `local` for this machine, `ray` for a Ray cluster.
     """
-    engine = "both" if config.opendss else "torch"
-    jobs = [
-        Job(run, out / "runs" / name, out / "logs" / f"{name}.log", config.split, engine)
-        for name, run in run_configs(config).items()
-    ]
-    for job in jobs:
-        check_folder(job)
-    return jobs
+    module, function = _ENGINES[name]
+    engine: Engine = getattr(importlib.import_module(module), function)
+    return engine
 
 
 def check_buildable(config: CompareConfig) -> None:
-    """Builds the task once: faults show before anything starts, and caches are filled.
+    """Builds each task once: faults show before anything starts, and caches are filled.
 
     What the methods need is looked for as well.
 
@@ -54,24 +46,31 @@ def check_buildable(config: CompareConfig) -> None:
         config: The comparison.
 
     Raises:
-        GradmapError: If the task cannot be built, or what a method needs is
+        GradmapError: If a task cannot be built, or what a method needs is
             not installed.
     """
     from gradmap.experiments.assembly import assemble
 
     runs = run_configs(config)
-    check_installed(runs)
-    any_run = next(iter(runs.values()))
-    assemble(any_run.model_copy(update={"method": "idle"}))
+    check_installed({key.method for key in runs})
+    tasks = {key.task: run.task for key, run in runs.items()}
+    shared = next(iter(runs.values()))
+    for task in tasks.values():
+        assemble(
+            shared.model_copy(update={"task": task, "method": "idle"}),
+        )
 
 
-def prepare(config: CompareConfig, out: pathlib.Path, is_fresh: bool) -> list[Job]:
+def prepare(
+    config: CompareConfig, out: pathlib.Path, is_fresh: bool = False, retries: bool = False
+) -> list[Job]:
     """Makes the folder of a comparison.
 
     Args:
         config: The comparison.
         out: The folder.
         is_fresh: Whether to delete the runs that it holds.
+        retries: Whether runs that have failed are tried again.
 
     Raises:
         GradmapError: If anything is at fault; nothing is written then.
@@ -87,69 +86,53 @@ def prepare(config: CompareConfig, out: pathlib.Path, is_fresh: bool) -> list[Jo
         (out / "logs").mkdir(parents=True, exist_ok=True)
         (out / "runs").mkdir(exist_ok=True)
         write_yaml(out / "config.yaml", config.model_dump(mode="json"))
+        for job in jobs:
+            job.log.parent.mkdir(parents=True, exist_ok=True)
+            if retries and job.state == "failed":
+                job.failed_mark.unlink()
+                job.state, job.reason = "waiting", ""
     except OSError as error:
         raise GradmapError(f"cannot write to {out}: {error.strerror}") from None
     return jobs
 
 
-def train_and_judge(jobs: Sequence[Job], workers: int) -> bool:
-    """Trains and judges every method that is not done yet.
+def train_and_judge(jobs: Sequence[Job], workers: int, engine: Engine) -> bool:
+    """Trains and judges every run that is not done yet.
 
     Args:
         jobs: The jobs.
-        workers: Methods at a time.
+        workers: Runs at a time.
+        engine: Where their processes run.
 
     Returns:
         Whether it went to the end; False if a stop was asked for.
     """
-    # Those that train take longest: the others fill the gaps at the end.
-    order = sorted(jobs, key=lambda job: not METHODS[job.config.method].needs_training)
+    # Those that train take longest: the others fill the gaps at the end. Seed by
+    # seed, so that a study that is stopped has whole seeds.
+    seeds = list(dict.fromkeys(job.key.seed for job in jobs))
+    order = sorted(
+        jobs,
+        key=lambda job: (
+            not METHODS[job.config.method].needs_training,
+            seeds.index(job.key.seed),
+        ),
+    )
     with StopRequest() as stop, CompareProgress() as progress:
-        run_jobs(order, workers, stop, progress.show)
+        engine(order, workers, stop, progress.show)
     return not stop.is_set
 
 
-def make_report(config: CompareConfig, jobs: Sequence[Job]) -> Report:
-    """Draws the judgements together.
+def num_workers(config: CompareConfig) -> int:
+    """How many runs go at the same time on this machine.
 
     Args:
         config: The comparison.
-        jobs: The jobs; those that are not done stand in the table without figures.
     """
-    return Report(config, table_rows(jobs), races(config, jobs), _facts(jobs))
+    if config.workers is not None:
+        return config.workers
+    from gradmap.experiments.assembly import resolve_device
 
-
-def races(config: CompareConfig, jobs: Sequence[Job]) -> list[Race]:
-    """Time to the target of every method that learns to keep the limits.
-
-    Args:
-        config: The comparison.
-        jobs: The jobs.
-
-    Returns:
-        A race for each margin of `config.target`, in its order.
-    """
-    rows: dict[str, Any] = {}
-    for job in jobs:
-        spec = METHODS[job.config.method]
-        if spec.needs_training and not spec.is_reference and not spec.ignores_network:
-            rows[spec.name] = [r for r in read_rows(job.folder) if r["kind"] == "validation"]
-    level = config.target.node_step_violation_pct
-    return [race(rows, level, margin) for margin in config.target.cost_margin_pct] if rows else []
-
-
-def _facts(jobs: Sequence[Job]) -> dict[str, Any]:
-    from gradmap.experiments.manifest import hardware
-
-    facts: dict[str, Any] = {
-        "gradmap": gradmap.__version__,
-        "torch": importlib.metadata.version("torch"),
-        **hardware(),
-        "num_days": 0,
-    }
-    for job in jobs:
-        if job.state == "done":
-            found = load_judgement(job.judgement)
-            session = found["session"]
-            return {**facts, **session["hardware"], "num_days": len(found["dates"])}
-    return facts
+    # Two runs on one GPU would take each other's time.
+    if resolve_device(config.device) != "cpu":
+        return 1
+    return max(len(os.sched_getaffinity(0)) // config.threads, 1)

@@ -1,87 +1,172 @@
-"""Trains and judges the methods of a comparison in child processes.
+"""The runs of a comparison as jobs: what is left to do, and how each ended.
 
-A child is `gradmap train` and then `gradmap evaluate`, each in a process and
-a session of its own: Ctrl-C reaches the parent alone, which passes it on and
-waits until every child has saved. What one child does cannot spoil another.
+A job is `gradmap train` and then `gradmap evaluate`, each a process of its
+own: what one does cannot spoil another. `Job.begin` gives the words of the
+next process and `Job.end` takes its exit code; where the process runs is the
+business of an engine (`gradmap.experiments.local_engine` on this machine).
+All that a process needs is its words and the comparison's folder, which it
+must find under the same path.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import gradmap
-from gradmap.experiments.config import RunConfig
-from gradmap.experiments.config_load import differences
-from gradmap.experiments.files import write_yaml
-from gradmap.experiments.metrics import QUANTITIES
+from gradmap.experiments.config import CompareConfig, RunConfig
+from gradmap.experiments.config_load import RunKey, differences, run_configs
+from gradmap.experiments.files import write_text, write_yaml
+from gradmap.experiments.registry import METHODS
+from gradmap.experiments.results import (
+    own_splits,
+    read_judgement,
+    run_folder,
+    run_log,
+    wanted_engines,
+)
 from gradmap.experiments.runs import RunFolder
 from gradmap.experiments.signals import EXIT_CODE, StopRequest
 from gradmap.feeders.errors import GradmapError
 
 State = Literal["waiting", "training", "judging", "done", "stopped", "failed"]
 
-POLL_SECONDS = 0.2
+OVER: tuple[State, ...] = ("done", "stopped", "failed")
+"""States in which nothing is left to do in this comparison."""
+
+_ASKED_TO_STOP = (EXIT_CODE, -signal.SIGINT, -signal.SIGTERM)
 
 
 @dataclasses.dataclass
 class Job:
-    """A method of the comparison.
+    """A run of the comparison.
 
     Attributes:
+        key: Its place in the comparison.
         config: Its run.
         folder: Its run's folder.
-        log: What its processes print.
-        split: Days to judge it on.
-        engine: `torch` or `both`.
+        log: File for what its processes print; `.yaml` and `.failed` lie
+            beside it.
+        engines: By split to judge it on, the engines.
         state: Where it is.
         reason: Why it failed.
-        process: The process that works on it, None between two.
-        tried: States that it has been in.
+        tried: Words of the processes that it has had.
     """
 
+    key: RunKey
     config: RunConfig
     folder: pathlib.Path
     log: pathlib.Path
-    split: str
-    engine: str
+    engines: dict[str, tuple[str, ...]]
     state: State = "waiting"
     reason: str = ""
-    process: subprocess.Popen[bytes] | None = None
-    tried: list[State] = dataclasses.field(default_factory=list)
+    tried: list[list[str]] = dataclasses.field(default_factory=list)
+
+    def begin(self) -> list[str] | None:
+        """Looks at what is on disk, and says what to do next.
+
+        Returns:
+            Words of the next process, what follows `gradmap` on the command
+            line; None if the job is over, or if another process works on its
+            run: then it still waits.
+
+        Raises:
+            GradmapError: If the run's folder cannot be read.
+        """
+        if self.folder.exists() and RunFolder.open(self.folder).is_locked():
+            self.state = "waiting"
+            return None
+        words = self._next_words()
+        if words is None:
+            self.state = "done"
+        elif words in self.tried:
+            self.fail(f"{words[0]} ended well but left nothing; see {self.log}")
+            words = None
+        else:
+            self.tried.append(words)
+        return words
+
+    def end(self, code: int) -> None:
+        """Takes note of how a process has ended; the job may have more to do.
+
+        Args:
+            code: Its exit code; minus the signal's number if one ended it.
+        """
+        if code == 0:
+            self.state = "waiting"
+        elif code in _ASKED_TO_STOP:
+            self.state = "stopped"
+        else:
+            self.fail(_last_line(self.log, code))
+
+    def fail(self, reason: str) -> None:
+        """Marks the job as failed, on disk as well.
+
+        Args:
+            reason: Why, in a line.
+        """
+        self.state, self.reason = "failed", reason
+        write_text(self.failed_mark, f"{reason}\n")
 
     @property
-    def judgement(self) -> pathlib.Path:
-        """File that the judgement is in, once it is made."""
-        return self.folder / "evaluation" / f"{self.split}-best.json"
+    def failed_mark(self) -> pathlib.Path:
+        """File that says why the job has failed, if it has."""
+        return self.log.with_suffix(".failed")
 
     def is_trained(self) -> bool:
         """Whether the run is finished."""
         return self.folder.is_dir() and RunFolder.open(self.folder).status == "finished"
 
-    def is_judged(self) -> bool:
-        """Whether the run has a judgement of its best checkpoint by every engine asked for.
+    def _next_words(self) -> list[str] | None:
+        if not self.is_trained():
+            self.state = "training"
+            if self.folder.exists():
+                return ["train", "--resume", str(self.folder)]
+            config = self.log.with_suffix(".yaml")
+            write_yaml(config, self.config.model_dump(mode="json"))
+            return ["train", self.config.method, "--config", str(config), "--out", str(self.folder)]
+        for split, engines in self.engines.items():
+            if read_judgement(self.folder, split, engines) is None:
+                self.state = "judging"
+                words = ["evaluate", str(self.folder), "--split", split]
+                words += ["--engine", "both" if len(engines) > 1 else engines[0]]
+                return [*words, "--device", self.config.device]
+        return None
 
-        One without a quantity of today is from an older version, and is made again.
-        """
-        best = self.folder / "checkpoints" / "best.pt"
-        if not self.judgement.exists() or not best.exists():
-            return False
-        if self.judgement.stat().st_mtime < best.stat().st_mtime:
-            return False
-        engines = json.loads(self.judgement.read_text("utf-8"))["engines"]
-        wanted = ("torch", "opendss") if self.engine == "both" else ("torch",)
-        return all(
-            e in engines and QUANTITIES.keys() <= engines[e]["metrics"].keys() for e in wanted
-        )
+
+Show = Callable[[Sequence[Job]], None]
+"""Shows where the jobs are; called several times a second."""
+
+Engine = Callable[[Sequence[Job], int, StopRequest, Show], None]
+"""Runs jobs, a number of them at a time, until all are over or a stop is asked for."""
+
+
+def plan_jobs(config: CompareConfig, out: pathlib.Path) -> list[Job]:
+    """The jobs of a comparison, in the table's order.
+
+    Args:
+        config: The comparison.
+        out: Its folder.
+
+    Raises:
+        GradmapError: If the configuration is at fault, or the folder holds
+            runs of another one; names the first.
+    """
+    jobs = []
+    for key, run in run_configs(config).items():
+        splits = own_splits(config, METHODS[key.method])
+        engines = {split: wanted_engines(config, split) for split in splits}
+        job = Job(key, run, run_folder(out, key), run_log(out, key), engines)
+        check_folder(job)
+        if job.failed_mark.exists():
+            job.state, job.reason = "failed", job.failed_mark.read_text("utf-8").strip()
+        jobs.append(job)
+    return jobs
 
 
 def check_folder(job: Job) -> None:
@@ -106,92 +191,21 @@ def check_folder(job: Job) -> None:
         )
 
 
-def run_jobs(
-    jobs: Sequence[Job], workers: int, stop: StopRequest, show: Callable[[Sequence[Job]], None]
-) -> None:
-    """Runs jobs, a number of them at a time, until all are done or a stop is asked for.
+def command(words: Sequence[str]) -> list[str]:
+    """The whole command line of a process.
 
     Args:
-        jobs: The jobs; their `state` says how each ended.
-        workers: How many at a time.
-        stop: Looked at several times a second.
-        show: Called as often, to show where the jobs are.
+        words: From `Job.begin`.
     """
-    try:
-        while not stop.is_set and any(job.state == "waiting" or job.process for job in jobs):
-            for job in jobs:
-                if sum(other.process is not None for other in jobs) >= workers:
-                    break
-                if job.state == "waiting":
-                    _start(job)
-            for job in jobs:
-                _look_after(job)
-            show(jobs)
-            time.sleep(POLL_SECONDS)
-    finally:
-        _stop_all(jobs, show)
+    return [sys.executable, "-m", "gradmap.experiments.cli", *words]
 
 
-def _start(job: Job) -> None:
-    """Starts the next process of a job, or ends it if there is none left."""
-    if not job.is_trained():
-        job.state = "training"
-        if job.folder.exists():
-            words = ["train", "--resume", str(job.folder)]
-        else:
-            config = job.log.with_suffix(".yaml")
-            write_yaml(config, job.config.model_dump(mode="json"))
-            words = ["train", job.config.method, "--config", str(config), "--out", str(job.folder)]
-    elif not job.is_judged():
-        job.state = "judging"
-        words = ["evaluate", str(job.folder), "--split", job.split, "--engine", job.engine]
-        words += ["--device", job.config.device]
-    else:
-        job.state = "done"
-        return
-    if job.state in job.tried:
-        job.state, job.reason = "failed", f"{words[0]} ended well but left nothing; see {job.log}"
-        return
-    job.tried.append(job.state)
-    with job.log.open("ab") as log:
-        job.process = subprocess.Popen(
-            [sys.executable, "-m", "gradmap.experiments.cli", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=_environment(job.config.threads),
-            start_new_session=True,
-        )
+def environment(threads: int) -> dict[str, str]:
+    """Variables of a process: it finds the package where this one has it, installed or not.
 
-
-def _look_after(job: Job) -> None:
-    """Starts a job's next process when one has ended."""
-    if job.process is None or job.process.poll() is None:
-        return
-    code, job.process = job.process.returncode, None
-    if code == 0:
-        _start(job)
-    elif code == EXIT_CODE:
-        job.state = "stopped"
-    else:
-        job.state, job.reason = "failed", _last_line(job.log, code)
-
-
-def _stop_all(jobs: Sequence[Job], show: Callable[[Sequence[Job]], None]) -> None:
-    """Asks every child to stop, and waits until it has saved."""
-    alive = [job for job in jobs if job.process is not None]
-    for job in alive:
-        assert job.process is not None
-        job.process.send_signal(signal.SIGINT)
-    for job in alive:
-        assert job.process is not None
-        job.process.wait()
-        job.process, job.state = None, "stopped"
-        show(jobs)
-
-
-def _environment(threads: int) -> dict[str, str]:
-    # The child finds the package where this process has it, installed or not.
+    Args:
+        threads: Threads of its numerical libraries.
+    """
     root = str(pathlib.Path(gradmap.__file__).parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))

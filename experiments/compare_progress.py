@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +16,12 @@ from gradmap.experiments.progress import PLAIN_SECONDS, describe, duration
 from gradmap.experiments.runs import read_rows
 from gradmap.experiments.terminal import console
 
+MOST_ROWS = 20
+"""Runs of the live table; of more, only those that are at work or have failed."""
+
 
 class CompareProgress:
-    """Shows the jobs; give `show` to `run_jobs`."""
+    """Shows the jobs; give `show` to an engine."""
 
     def __init__(self) -> None:
         output = console()
@@ -40,8 +44,9 @@ class CompareProgress:
         Args:
             jobs: The jobs.
         """
-        states = {job.config.method: job.state for job in jobs}
-        changed = [job for job in jobs if self._states.get(job.config.method) != job.state]
+        names = job_names(jobs)
+        states = {name: job.state for name, job in names.items()}
+        changed = [name for name in names if self._states.get(name) != states[name]]
         self._states = dict(states)
         is_due = time.monotonic() >= self._next
         if not (is_due or changed):
@@ -49,20 +54,41 @@ class CompareProgress:
         if is_due:
             self._next = time.monotonic() + (1.0 if self._live else PLAIN_SECONDS)
         if self._live:
-            self._live.update(_table(jobs), refresh=True)
+            self._live.update(_table(names), refresh=True)
             return
-        active = [job for job in jobs if is_due and job.state == "training"]
-        news = [job for job in changed if job not in active and job.state != "waiting"]
-        for job in (*news, *active):
-            state, used, rate, found = _cells(job)
+        active = [name for name in names if is_due and states[name] == "training"]
+        news = [name for name in changed if name not in active and states[name] != "waiting"]
+        for name in (*news, *active):
+            state, used, rate, found = _cells(names[name])
             words = [text for text in (state, used, rate, found) if text]
-            print(f"[{job.config.method}] {', '.join(words)}", flush=True)
+            print(f"[{name}] {', '.join(words)}", flush=True)
 
 
-def _table(jobs: Sequence[Job]) -> Table:
-    table = Table("method", "state", "training time", "rate", "on validation days", box=box.SIMPLE)
+def job_names(jobs: Sequence[Job]) -> dict[str, Job]:
+    """Jobs by the shortest names that tell them apart: the method, and task and seed if several.
+
+    Args:
+        jobs: The jobs.
+    """
+    has_tasks = len({job.key.task for job in jobs}) > 1
+    has_seeds = len({job.key.seed for job in jobs}) > 1
+    names = {}
     for job in jobs:
-        table.add_row(job.config.method, *_cells(job))
+        task, method, seed = job.key
+        parts = [*([task] if has_tasks else []), method, *([f"seed {seed}"] if has_seeds else [])]
+        names[" ".join(parts)] = job
+    return names
+
+
+def _table(names: dict[str, Job]) -> Table:
+    table = Table("method", "state", "training time", "rate", "on validation days", box=box.SIMPLE)
+    is_long = len(names) > MOST_ROWS
+    for name, job in names.items():
+        if not is_long or job.state not in ("waiting", "done"):
+            table.add_row(name, *_cells(job))
+    if is_long:
+        counts = collections.Counter(job.state for job in names.values())
+        table.add_row(f"{len(names)} runs", ", ".join(f"{n} {s}" for s, n in counts.items()))
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -17,6 +18,19 @@ from gradmap.baselines.rllib.config import PPOSettings
 from gradmap.baselines.rules_config import RulesConfig
 from gradmap.baselines.shac_config import SHACConfig
 from gradmap.envs.config import TaskConfig
+
+
+Split = Literal[
+    "train",
+    "validation",
+    "test",
+    "cold-snap",
+    "hot-sunny",
+    "price-spike",
+    "load-growth",
+    "offline",
+]
+"""Days that a policy can be judged on: those of the task, and the test days under stress."""
 
 
 class _Model(pydantic.BaseModel):
@@ -35,16 +49,35 @@ class Budget(_Model):
         seconds: Wall-clock seconds spent in iterations; evaluation and saving
             do not count.
         iterations: Outer iterations.
+        env_steps: Steps of single scenarios, all agents together.
+        power_flow_solves: Power flows of single scenarios; the adjoint solve
+            of a gradient counts as one more.
     """
 
     seconds: Annotated[float, Field(gt=0)] | None = 240.0
     iterations: Annotated[int, Field(ge=0)] | None = None
+    env_steps: Annotated[int, Field(ge=1)] | None = None
+    power_flow_solves: Annotated[int, Field(ge=1)] | None = None
 
     @pydantic.model_validator(mode="after")
     def _is_bounded(self) -> Budget:
-        if self.seconds is None and self.iterations is None:
-            raise ValueError("seconds and iterations are both none, expected at least one")
+        given = dict(self)
+        if all(value is None for value in given.values()):
+            raise ValueError(f"{', '.join(given)} are all none, expected at least one")
         return self
+
+    def share(self, used: Mapping[str, float]) -> float:
+        """Share of the budget that is used, 0 to 1; of several limits, the largest.
+
+        Args:
+            used: What has been used, by the names of this class.
+        """
+        shares = [1.0 if not limit else used[name] / limit for name, limit in self.limits().items()]
+        return min(max(shares), 1.0)
+
+    def limits(self) -> dict[str, float]:
+        """The limits that are given, by name."""
+        return {name: limit for name, limit in self if limit is not None}
 
 
 class Validation(_Model):
@@ -101,7 +134,6 @@ class Target(_Model):
 
 class _Shared(_Model):
     task: TaskConfig = TaskConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=1)] = 1
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     budget: Budget = Budget()
@@ -138,6 +170,7 @@ class RunConfig(_Shared):
         foresight: Settings of the perfect-foresight optimiser.
     """
 
+    seed: Annotated[int, Field(ge=0)] = 0
     method: Suppress[Fixed[str]] = "gradmap"
     learner: LearnerConfig = LearnerConfig()
     shac: SHACConfig = SHACConfig()
@@ -150,29 +183,49 @@ class RunConfig(_Shared):
 
 
 class CompareConfig(_Shared):
-    """A comparison: several methods on one task, each with the same budget.
+    """A comparison: methods, tasks and seeds, each run with the same budget.
 
     Attributes:
         task: The task of all methods.
-        seed: Seed of every learner.
         threads: Threads of torch in each worker.
         device: `auto` (the GPU when there is one), `cpu` or `cuda`.
-        budget: How long each method trains.
+        budget: How long each run trains.
         validation: When and on what policies are judged.
         selection: Which checkpoint is best.
         evaluation_batch: Days evaluated at once.
         checkpoint_seconds: Seconds between two savings of the latest state.
         methods: Methods in the table's order; none for all.
         settings: By method, what differs from the method's own settings.
-        workers: Methods trained at the same time.
+        tasks: By name, what differs from `task`, for several tasks; a table
+            each. None for `task` alone.
+        seeds: Seeds of the learners. A method without randomness runs for the
+            first alone.
+        reference_budget: Budget of the references, which compete with nobody;
+            none for the same.
+        workers: Runs at the same time; none for as many as there are cores,
+            and for one on a GPU.
         target: The level to which training times are measured.
-        split: Days on which the table is made.
-        opendss: Whether to replay the policies in OpenDSS.
+        splits: Days to judge on: the first for the table, the others to see
+            how policies bear what they have not seen.
+        opendss: Whether to replay the policies in OpenDSS, on the first split.
     """
 
     methods: tuple[str, ...] = ()
     settings: Suppress[Fixed[dict[str, dict[str, Any]]]] = {}
-    workers: Annotated[int, Field(ge=1)] = 2
+    tasks: Suppress[Fixed[dict[str, dict[str, Any]]]] = {}
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    reference_budget: Suppress[Fixed[Budget | None]] = None
+    workers: Annotated[int, Field(ge=1)] | None = None
     target: Target = Target()
-    split: Literal["train", "validation", "test"] = "test"
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)] = ("test",)
     opendss: bool = True
+
+    @property
+    def split(self) -> str:
+        """Days of the table."""
+        return self.splits[0]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tasks, a table each."""
+        return tuple(self.tasks) or (self.task.name,)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from gradmap.envs.config import TaskConfig
 from gradmap.experiments.config import CompareConfig, RunConfig
@@ -95,15 +96,32 @@ def load_compare_config(source: str | pathlib.Path) -> CompareConfig:
     return config
 
 
-def run_configs(config: CompareConfig) -> dict[str, RunConfig]:
-    """The configuration of each method's run, in the table's order.
+class RunKey(NamedTuple):
+    """Place of a run in a comparison.
+
+    Attributes:
+        task: Name of the task in the comparison.
+        method: Name of the method.
+        seed: Seed of the learner.
+    """
+
+    task: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.task}/{self.method}/seed-{self.seed}"
+
+
+def run_configs(config: CompareConfig) -> dict[RunKey, RunConfig]:
+    """The configuration of each run: tasks, then methods in the table's order, then seeds.
 
     Args:
         config: The comparison.
 
     Raises:
-        GradmapError: If a method is unknown, named twice, or its settings are
-            at fault; names all faults.
+        GradmapError: If a method or seed is unknown or named twice, or
+            settings or a task are at fault; names all faults.
     """
     methods = config.methods or tuple(METHODS)
     faults = [
@@ -111,25 +129,66 @@ def run_configs(config: CompareConfig) -> dict[str, RunConfig]:
         for name in dict.fromkeys((*methods, *config.settings))
         if name not in METHODS
     ]
-    faults += [f"method {n} is named twice" for n in dict.fromkeys(methods) if methods.count(n) > 1]
-    shared = {name: getattr(config, name) for name in RunConfig.model_fields if name in _SHARED}
-    runs: dict[str, RunConfig] = {}
-    for method in (name for name in methods if name in METHODS):
-        spec, given = METHODS[method], config.settings.get(method, {})
-        known = _default_run(spec, **shared).model_dump(mode="json")
-        if spec.settings is None and given:
-            faults.append(f"settings.{method}: it takes none, found {', '.join(given)}")
-            continue
-        values = merge(known, {spec.settings: given} if spec.settings else {})
-        try:
-            runs[method] = validate(RunConfig, values, known, f"settings.{method}")
-        except GradmapError as error:
-            faults.append(str(error))
-    raise_faults("comparison", faults)
+    for what, given in (("method", methods), ("seed", config.seeds), ("split", config.splits)):
+        faults += [f"{what} {n} is named twice" for n in dict.fromkeys(given) if given.count(n) > 1]  # type: ignore[arg-type]
+    tasks = _tasks(config, faults)
+    runs: dict[RunKey, RunConfig] = {}
+    for task, values in tasks.items():
+        for method in (name for name in dict.fromkeys(methods) if name in METHODS):
+            try:
+                runs |= _method_runs(config, task, values, method)
+            except GradmapError as error:
+                faults.append(str(error))
+    raise_faults("comparison", list(dict.fromkeys(faults)))
     return runs
 
 
-_SHARED = frozenset(CompareConfig.model_fields) - {"settings"}
+def has_seeds(spec: MethodSpec) -> bool:
+    """Whether two seeds of a method differ: of those that learn, references aside.
+
+    Args:
+        spec: The method.
+    """
+    return spec.needs_training and not spec.is_reference
+
+
+_SHARED = frozenset(CompareConfig.model_fields) & frozenset(RunConfig.model_fields)
+_TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _tasks(config: CompareConfig, faults: list[str]) -> dict[str, dict[str, Any]]:
+    """Values of each task by its name; what is at fault goes into `faults`."""
+    whole = config.model_dump(mode="json")["task"]
+    tasks = {}
+    for name in config.tables:
+        over = config.tasks.get(name, {})
+        if not _TASK_NAME.fullmatch(name):
+            faults.append(f"task {name!r} names a folder: use letters, digits, '.', '_' and '-'")
+            continue
+        published = over.get("name")
+        base = whole if published in (None, whole["name"]) else merge(whole, _published(published))
+        tasks[name] = merge(base, over)
+    return tasks
+
+
+def _method_runs(
+    config: CompareConfig, task: str, values: Mapping[str, Any], method: str
+) -> dict[RunKey, RunConfig]:
+    """The runs of a method on a task, a seed each."""
+    spec, given = METHODS[method], config.settings.get(method, {})
+    if spec.settings is None and given:
+        raise GradmapError(f"settings.{method}: it takes none, found {', '.join(given)}")
+    shared = {name: getattr(config, name) for name in _SHARED}
+    if spec.is_reference and config.reference_budget is not None:
+        shared["budget"] = config.reference_budget
+    known = _default_run(spec, **shared).model_dump(mode="json")
+    over = {spec.settings: given} if spec.settings else {}
+    subject = f"settings.{method}" if given else f"tasks.{task}"
+    base = validate(RunConfig, merge({**known, "task": values}, over), known, subject)
+    return {
+        RunKey(task, method, seed): base.model_copy(update={"seed": seed})
+        for seed in (config.seeds if has_seeds(spec) else config.seeds[:1])
+    }
 
 
 def _build(

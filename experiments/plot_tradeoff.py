@@ -25,9 +25,7 @@ def tradeoff(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> pathlib.P
     with styled():
         figure = Figure(figsize=(7.5, 4.8))
         axis = figure.subplots()
-        drawn = [
-            row for row in rows if row["status"] == "done" and row["cost_usd_per_day"] is not None
-        ]
+        drawn = [row for row in rows if row["cost_usd_per_day"] is not None]
         top = _top([row["cost_usd_per_day"] for row in drawn if row["method"] != "idle"])
         for row in drawn:
             x = max(row["node_step_violation_pct"], FLOOR_PCT)

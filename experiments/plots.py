@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
 
-from gradmap.experiments.compare_jobs import Job
 from gradmap.experiments.compare_report import Report
+from gradmap.experiments.config_load import has_seeds, run_configs
 from gradmap.experiments.plot_multipliers import multiplier_map
 from gradmap.experiments.plot_tradeoff import tradeoff
 from gradmap.experiments.plot_training import training_curves
 from gradmap.experiments.plot_voltages import voltage_envelopes
 from gradmap.experiments.registry import METHODS
-from gradmap.experiments.runs import read_rows
+from gradmap.experiments.results import Results, RunResult
 from gradmap.feeders.catalog import load_feeder
 
 
-def draw_all(report: Report, jobs: Sequence[Job], out: pathlib.Path) -> list[pathlib.Path]:
-    """Draws what there are figures for.
+def draw_all(report: Report, results: Results, out: pathlib.Path) -> list[pathlib.Path]:
+    """Draws what there are figures for: of the first seed, where a plot shows one run.
 
     Args:
-        report: The comparison.
-        jobs: Its jobs.
+        report: The tables of a task.
+        results: The comparison.
         out: Folder.
 
     Returns:
         The files.
     """
-    done = {job.config.method: job for job in jobs if job.state == "done"}
-    voltages = {name: job.judgement.with_suffix(".npz") for name, job in done.items()}
-    curves = {
-        name: [row for row in read_rows(job.folder) if row["kind"] == "validation"]
-        for name, job in done.items()
-        if METHODS[name].needs_training and not METHODS[name].is_reference
-    }
+    done = {run.method: run for run in reversed(results.runs) if _is_shown(run, report.task)}
+    done = {method: done[method] for method in results.methods if method in done}
+    file = f"evaluation/{results.config.split}-best.npz"
+    voltages = {name: run.folder / file for name, run in done.items()}
+    curves = {name: run.validation() for name, run in done.items() if has_seeds(METHODS[name])}
     files = []
     if curves:
         files.append(training_curves(curves, out / "training.png"))
-    if any(row["status"] == "done" for row in report.rows):
+    if any(row["cost_usd_per_day"] is not None for row in report.rows):
         files.append(tradeoff(report.rows, out / "cost_and_violation.png"))
-    task = report.config.task
+    configs = run_configs(results.config)
+    task = next(run.task for key, run in configs.items() if key.task == report.task)
     feeder = load_feeder(task.feeder, task.taps)
     shown: dict[str, pathlib.Path] = {
         name: voltages[name] for name in ("selfish", "gradmap") if name in voltages
@@ -50,3 +48,7 @@ def draw_all(report: Report, jobs: Sequence[Job], out: pathlib.Path) -> list[pat
     if "gradmap" in voltages:
         files.append(multiplier_map(voltages["gradmap"], feeder, out / "multipliers.png"))
     return files
+
+
+def _is_shown(run: RunResult, task: str) -> bool:
+    return run.task == task and run.status == "done"

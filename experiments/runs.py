@@ -107,6 +107,14 @@ class RunFolder:
                 ) from None
             yield
 
+    def is_locked(self) -> bool:
+        """Whether a process trains it now."""
+        try:
+            with self.locked():
+                return False
+        except GradmapError:
+            return True
+
     def checkpoint(self, which: str) -> pathlib.Path:
         """Path of a checkpoint, `latest` or `best`."""
         return self.path / "checkpoints" / f"{which}.pt"

@@ -116,14 +116,11 @@ class Training:
     def fraction(self) -> float:
         """Share of the budget used; 1 for a method that does not learn."""
         budget, position = self.run.config.budget, self.position
-        if not self.run.spec.needs_training or budget.iterations == 0:
+        if not self.run.spec.needs_training:
             return 1.0
-        shares = [0.0]
-        if budget.seconds is not None:
-            shares.append(position.seconds / budget.seconds)
-        if budget.iterations is not None:
-            shares.append(position.iteration / budget.iterations)
-        return min(max(shares), 1.0)
+        used = {**vars(self.run.trainer.counters), **vars(position)}
+        used["iterations"] = position.iteration
+        return budget.share(used)
 
     def _iterate(self, board: Board) -> None:
         progress = self.fraction()
