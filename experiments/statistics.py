@@ -297,18 +297,6 @@ def difference(x: FloatArray, y: FloatArray) -> FloatArray:
     return typical_run(x) - typical_run(y)
 
 
-def gap_pct(x: FloatArray, y: FloatArray) -> FloatArray:
-    """How far x's typical run is above y's, percent of y's size; for `paired_bootstrap`. `[...]`
-
-    Args:
-        x: Values of one method. `[..., seed, day]`
-        y: Values of the other. `[..., seed, day]`
-    """
-    base = typical_run(y)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return 100.0 * (typical_run(x) - base) / np.abs(base)
-
-
 _RESAMPLED: dict[tuple[bool, bool], Resampled] = {
     (True, True): "seeds and days",
     (True, False): "seeds",

@@ -15,7 +15,6 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from gradmap.experiments.statistics import (
     FloatArray,
     difference,
-    gap_pct,
     interquartile_mean,
     paired_bootstrap,
     performance_profile,
@@ -220,8 +219,6 @@ def test_a_difference_is_paired_by_day() -> None:
     hard = np.linspace(0.0, 5000.0, 24)
     found = paired_bootstrap(noise() + hard, noise(seed=1) + hard + 3.0, difference)
     assert -4.0 < found.low < -3.0 < found.high < -2.0
-    gap = paired_bootstrap(np.full((3, 4), -90.0), np.full((1, 4), -100.0), gap_pct)
-    assert (gap.value, gap.low, gap.high) == pytest.approx((10.0, 10.0, 10.0))
 
 
 def test_the_same_seed_gives_the_same_interval_soon_enough() -> None:
