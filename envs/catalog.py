@@ -9,10 +9,11 @@ import pathlib
 import torch
 
 from gradmap.envs.config import TaskConfig
-from gradmap.envs.core import Core
+from gradmap.envs.core import Core, refill_price
 from gradmap.envs.fleet import build_agents
 from gradmap.envs.scenarios.build import build_scenarios
 from gradmap.envs.scenarios.storage import load_scenarios
+from gradmap.envs.scenarios.stress import stressed
 from gradmap.feeders.catalog import load_feeder
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.storage import load_feeder_file
@@ -52,6 +53,7 @@ def make(
     seed: int | None = None,
     feeder_file: str | pathlib.Path | None = None,
     scenario_file: str | pathlib.Path | None = None,
+    stress: str | None = None,
 ) -> Core:
     """Makes the batched, differentiable core of a task.
 
@@ -63,12 +65,16 @@ def make(
         seed: Seed of the fleet, in place of the task's.
         feeder_file: A saved feeder, to do without OpenDSS.
         scenario_file: Saved scenarios, to do without the profile package.
+        stress: Name of a stress split, whose days are then as it says; see
+            `gradmap.envs.scenarios.stress`. All else is the task's: agents,
+            initial states, and the value of energy stored at midnight.
 
     Returns:
         The core.
 
     Raises:
-        GradmapError: If the task is unknown or a file does not fit it.
+        GradmapError: If the task or the stress is unknown, or a file does not
+            fit.
     """
     config = task_config(task, num_agents)
     if seed is not None:
@@ -82,4 +88,12 @@ def make(
     else:
         scenarios = load_scenarios(scenario_file)
     agents = build_agents(config, feeder)
-    return Core(config, feeder, scenarios, agents, batch_size=batch_size, device=device)
+    return Core(
+        config,
+        feeder,
+        scenarios if stress is None else stressed(scenarios, stress),
+        agents,
+        batch_size=batch_size,
+        device=device,
+        refill_usd_per_kwh=refill_price(scenarios),
+    )

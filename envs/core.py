@@ -44,6 +44,15 @@ REFILL_QUANTILE = 0.25
 what it costs to fill up overnight, so that a day's end neither hoards nor dumps."""
 
 
+def refill_price(scenarios: ScenarioSet) -> float:
+    """Value of what a device holds at the end of a day, $/kWh: see `REFILL_QUANTILE`.
+
+    Args:
+        scenarios: The days of the task, all splits.
+    """
+    return float(np.quantile(scenarios.tariff_usd_per_kwh, REFILL_QUANTILE))
+
+
 class Core:
     """The task on one torch device.
 
@@ -58,6 +67,12 @@ class Core:
         dtype: Complex dtype of the power flow. Devices, observations and
             policies are float32 in any case; `_solve` is the one place where
             the two meet.
+        refill_usd_per_kwh: Value of what a device holds at the end of a day;
+            `refill_price` of the scenarios if left out. Days under stress
+            keep that of the task: a price spike makes no night dearer.
+
+    Attributes:
+        refill_usd_per_kwh: The value in force.
 
     Raises:
         GradmapError: If scenarios and feeder do not fit.
@@ -73,6 +88,7 @@ class Core:
         batch_size: int = 8,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.complex128,
+        refill_usd_per_kwh: float | None = None,
     ) -> None:
         if tuple(scenarios.terminal_names) != feeder.terminals.name:
             raise GradmapError(
@@ -91,6 +107,8 @@ class Core:
         self.fleets = tuple(move_fleet(fleet, self.device) for fleet in agents.fleets)
         self._sizes = agents.sizes
         self.dt_hours = float(scenarios.dt_hours)
+        known = refill_usd_per_kwh
+        self.refill_usd_per_kwh = refill_price(scenarios) if known is None else float(known)
         self.limits = Limits(
             config.vmin_pu,
             config.vmax_pu,
@@ -110,7 +128,6 @@ class Core:
         self._pv_kw = tensor(days.pv_kw)
         self._temp_degc = tensor(days.temp_outdoor_degc)
         self._tariff = tensor(days.tariff_usd_per_kwh)
-        self._refill_price = float(np.quantile(days.tariff_usd_per_kwh, REFILL_QUANTILE))
         self._clock = clock_features(days.num_steps).to(self.device)
         weekdays = [datetime.date.fromisoformat(date).weekday() for date in days.date]
         self._working_day = tensor([1.0 if day < 5 else -1.0 for day in weekdays])
@@ -317,7 +334,7 @@ class Core:
         now = Surroundings(
             self._tariff[state.days, state.step].unsqueeze(-1),
             self._temp_degc[state.days, state.step].unsqueeze(-1),
-            self._refill_price,
+            self.refill_usd_per_kwh,
             self.dt_hours,
             state.step == self.num_steps - 1,
         )

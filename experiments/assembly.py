@@ -96,15 +96,17 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def assemble(config: RunConfig) -> Assembly:
+def assemble(config: RunConfig, stress: str | None = None) -> Assembly:
     """Builds a run's environment and method.
 
     Args:
         config: The run.
+        stress: Name of a stress split to judge the run on, if any; see
+            `gradmap.make`.
 
     Raises:
-        GradmapError: If the task, the device or what the method needs cannot
-            be had.
+        GradmapError: If the task, the stress, the device or what the method
+            needs cannot be had.
     """
     check_installed([config.method])  # before the core, which takes seconds
     torch.set_num_threads(config.threads)
@@ -115,6 +117,7 @@ def assemble(config: RunConfig) -> Assembly:
         config.task,
         batch_size=getattr(settings, "days_per_batch", config.evaluation_batch),
         device=resolve_device(config.device),
+        stress=stress,
     )
     built = spec.build(core, settings, config.seed)
     trainer = built if spec.needs_training else Untrained(cast(Policy, built))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from gradmap.experiments.arguments import parse
+from gradmap.experiments.config import Split
 from gradmap.experiments.config_files import merge, validate
 from gradmap.experiments.files import write_json
 from gradmap.experiments.runs import RunFolder
@@ -28,7 +29,8 @@ class Arguments:
 
     Attributes:
         run: Folder of the run.
-        split: Days to judge on.
+        split: Days to judge on: those of the task, or its test days under a
+            stress.
         engine: Whose voltages and currents to judge. OpenDSS replays, step by
             step, the powers that the agents drew.
         checkpoint: Which state: the best on validation days, or the latest.
@@ -38,7 +40,7 @@ class Arguments:
     """
 
     run: Positional[pathlib.Path]
-    split: Literal["train", "validation", "test"] = "test"
+    split: Split = "test"
     engine: Literal["torch", "opendss", "both"] = "torch"
     checkpoint: Literal["best", "latest"] = "best"
     json: pathlib.Path | None = None

@@ -9,12 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from rich.table import Table
 
+from gradmap.envs.scenarios.model import SPLITS
+from gradmap.envs.scenarios.stress import Stress, find_stress, stress_days
 from gradmap.experiments.assembly import Assembly, assemble, load_state
-from gradmap.experiments.evaluate import Engine, Evaluation, judge, pick_days, play
+from gradmap.experiments.evaluate import Engine, Evaluation, Played, judge, pick_days, play
 from gradmap.experiments.files import write_json
 from gradmap.experiments.metrics import QUANTITIES
+from gradmap.experiments.offline import OfflinePolicy
+from gradmap.experiments.registry import method_spec
 from gradmap.experiments.runs import RunFolder
 from gradmap.experiments.terminal import console
 from gradmap.experiments.trace import trace
@@ -30,7 +35,7 @@ def judge_run(
 
     Args:
         folder: The run.
-        split: The days.
+        split: The days: `train`, `validation`, `test` or the name of a stress.
         engines: Whose voltages and currents to judge.
         checkpoint: `best` or `latest`.
 
@@ -38,13 +43,14 @@ def judge_run(
         The judgement, as JSON can hold it.
 
     Raises:
-        GradmapError: If the run has no such checkpoint or split.
+        GradmapError: If the run has no such checkpoint, there is no such
+            split, or the method knows no days but its own.
     """
-    with contextlib.closing(assemble(folder.config)) as assembly:
+    stress = _find_stress(folder, split)
+    with contextlib.closing(assemble(folder.config, stress.name if stress else None)) as assembly:
         meta = load_state(folder.checkpoint(checkpoint), assembly)
         core, spec = assembly.core, assembly.spec
-        days = pick_days(core, split)
-        played = play(core, assembly.trainer.policy(), days, folder.config.evaluation_batch)
+        played = _play(assembly, split, stress)
         found = {engine: judge(core, played, engine) for engine in engines}
         _keep_arrays(folder, assembly, found, trace(core, played), f"{split}-{checkpoint}")
     return {
@@ -62,6 +68,28 @@ def judge_run(
         "quantities": QUANTITIES,
         "engines": {engine: _as_json(each) for engine, each in found.items()},
     }
+
+
+def _find_stress(folder: RunFolder, split: str) -> Stress | None:
+    """The stress of a split, None for the task's own days."""
+    stress = None if split in SPLITS else find_stress(split)
+    if stress is not None and not method_spec(folder.config.method).can_stress:
+        raise GradmapError(
+            f"{folder.config.method} was computed for the days of the task as they are; it has "
+            f"no actions for split {split!r}"
+        )
+    return stress
+
+
+def _play(run: Assembly, split: str, stress: Stress | None) -> Played:
+    policy, core = run.trainer.policy(), run.core
+    if stress is None:
+        days = pick_days(core, split)
+    else:
+        days = torch.tensor(stress_days(core.scenarios, stress.name), device=core.device)
+        if stress.offline_share:
+            policy = OfflinePolicy(policy, core, stress.offline_share)
+    return play(core, policy, days, run.config.evaluation_batch)
 
 
 def _facts(folder: RunFolder) -> dict[str, Any]:

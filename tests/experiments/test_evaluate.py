@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
 from gradmap.algorithms.checkpoint import load_checkpoint
-from gradmap.baselines.idle import IdlePolicy
+from gradmap.baselines.idle import IDLE_ACTION, IdlePolicy
 from gradmap.envs.catalog import make
 from gradmap.envs.core import Core
+from gradmap.envs.observations import FEATURES
+from gradmap.envs.scenarios.model import SPLITS
+from gradmap.envs.scenarios.stress import STRESSES, offline_agents
 from gradmap.experiments import session, signals
 from gradmap.experiments.cli import main
+from gradmap.experiments.config import Split
 from gradmap.experiments.evaluate import evaluate, judge, pick_days, play
+from gradmap.experiments.judgement import judge_run
 from gradmap.experiments.metrics import unbalance_pct
+from gradmap.experiments.offline import OfflinePolicy
 from gradmap.experiments.runs import RunFolder
 from gradmap.feeders.errors import GradmapError
 
@@ -147,3 +153,71 @@ def test_perfect_foresight_is_judged_on_its_own_days_only(
     assert {row["split"] for row in RunFolder.open(run).rows("validation")} == {"test"}
     assert main(["evaluate", str(run), "--split", "validation"]) == 2
     assert "perfect foresight was computed for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", STRESSES)
+def test_a_run_is_judged_under_stress(
+    rules_run: pathlib.Path, capsys: pytest.CaptureFixture[str], split: str
+) -> None:
+    assert main(["evaluate", str(rules_run), "--split", split]) == 0
+    found, base = (
+        json.loads((rules_run / "evaluation" / f"{name}-best.json").read_text())
+        for name in (split, "test")
+    )
+    assert found["split"] == split
+    assert set(found["dates"]) <= set(base["dates"])
+    metrics = found["engines"]["torch"]["metrics"]
+    assert metrics["solver_failures"] == 0
+    assert metrics["cost_usd_per_day"] != base["engines"]["torch"]["metrics"]["cost_usd_per_day"]
+    assert f"{len(found['dates'])} {split} days" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def rules_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    run = tmp_path_factory.mktemp("stress") / "run"
+    assert main(["train", "rules", "--config", "smoke", "--out", str(run)]) == 0
+    assert main(["evaluate", str(run)]) == 0
+    return run
+
+
+def test_the_splits_of_the_command_line_are_those_there_are(
+    rules_run: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert get_args(Split) == (*SPLITS, *STRESSES)
+    assert main(["evaluate", str(rules_run), "--split", "storm"]) == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in get_args(Split))
+    with pytest.raises(GradmapError, match=r"unknown split 'storm'; expected one of train, .*"):
+        judge_run(RunFolder.open(rules_run), "storm", ["torch"], "best")
+
+
+def test_who_is_offline_rests_and_a_heat_pump_keeps_its_thermostat(core: Core) -> None:
+    policy = OfflinePolicy(LoudPolicy(), core, share=0.5)
+    days = pick_days(core, "test", 2)
+    policy.reset(days)
+    state = core.reset(days)
+    for _ in range(3):
+        observation = core.observe(state)
+        action = policy.act(observation)
+        state, _ = core.step(state, action)
+    for row, day in enumerate(days.tolist()):
+        is_offline = offline_agents(core.scenarios.date[day], core.num_agents, 0.5)
+        for agent, kind in enumerate(core.agent_kinds):
+            own = float(action[row, agent])
+            if not is_offline[agent]:
+                assert own == -1.0  # as LoudPolicy does in its first and third step
+            elif kind == "heat_pump":
+                warmth = float(observation[row, agent, FEATURES.index("own_state")])
+                assert own == pytest.approx(min(max(-3.0 - 4.0 * warmth, -1.0), 1.0))
+            else:
+                assert own == IDLE_ACTION[kind]
+
+
+def test_perfect_foresight_is_not_judged_under_stress(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = ["--config", "smoke", "--budget.iterations", "1", "--out", str(run)]
+    assert main(["train", "perfect-foresight", *words]) == 0
+    assert main(["evaluate", str(run), "--split", "offline"]) == 2
+    assert "has no actions for split 'offline'" in capsys.readouterr().err
