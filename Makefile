@@ -24,8 +24,8 @@ SOURCES := gradmap $(PACKAGES) tests
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install compare learning validate readme test test-slow lint format types links bench docs dist \
-  clean
+.PHONY: help install compare study speed learning validate readme test test-slow lint format types \
+  links bench docs dist clean
 
 help: ## print this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,16 +43,22 @@ $(STAMP): setup.cfg constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[all,test,dev]"
 	@touch $@
 
-compare: $(STAMP) ## train every method on 1,000 agents and write results/compare/
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare $(ARGS)
+compare: $(STAMP) ## train every method on 1,000 agents and write results/quick/
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare quick $(ARGS)
 
-# A seed at a time; finished runs are kept, so that a target that was stopped goes
-# on. A method without figures (exit code 1) does not keep the others from theirs.
+# Finished runs are kept, so that each of these goes on where it was stopped.
+study: $(STAMP) ## the long comparison, ten seeds, about a day; writes results/study/
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare study $(ARGS)
+
+speed: $(STAMP) ## time to the target over five seeds; writes results/speed/
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare speed $(ARGS)
+
+# A method without figures (exit code 1) does not keep the others from theirs.
 learning: $(STAMP) ## train IPPO and MAPPO over five seeds, draw curves, fill docs/marl.md
-	@for name in $(LEARNING); do for seed in 0 1 2 3 4; do \
-	  OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare --config $$name --seed $$seed \
-	    --out results/$$name/seed-$$seed $(ARGS) || [ $$? -eq 1 ] || exit 1; \
-	done; done
+	@for name in $(LEARNING); do \
+	  OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare $$name $(ARGS) \
+	    || [ $$? -eq 1 ] || exit 1; \
+	done
 	$(BIN)/gradmap curves $(addprefix results/,$(LEARNING)) --docs docs
 
 validate: $(STAMP) ## compare the power flow with OpenDSS on IEEE 123

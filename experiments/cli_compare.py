@@ -71,7 +71,8 @@ def run(command: str, words: Sequence[str]) -> int:
 
     engine = compare.load_engine(arguments.engine)
     jobs = compare.prepare(settings, out, arguments.fresh, arguments.retry_failed)
-    if not compare.train_and_judge(jobs, compare.num_workers(settings), engine):
+    workers = compare.num_workers(settings, arguments.engine, len(jobs))
+    if not compare.train_and_judge(jobs, workers, engine):
         line = shlex.join(["gradmap", command, *(w for w in words if w != "--fresh")])
         print(f"stopped, every run saved in {out / 'runs'}; continue with: {line}")
         return EXIT_CODE

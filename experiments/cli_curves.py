@@ -33,15 +33,13 @@ class Arguments:
     """Arguments of `gradmap curves`.
 
     Attributes:
-        folders: Folders that hold a comparison for each seed: seed-0, seed-1
-            and so on. Figure and tables are written into them.
-        seeds: How many seeds are expected, from 0 on.
+        folders: Folders of comparisons. Figure and tables are written into
+            them.
         docs: Folder of the documentation to fill as well: the figure goes to
             its figures/ and the table into marl.md, by the folder's name.
     """
 
     folders: Positional[tuple[pathlib.Path, ...]]
-    seeds: int = 5
     docs: pathlib.Path | None = None
 
 
@@ -56,19 +54,18 @@ def run(command: str, words: Sequence[str]) -> int:
         0, also where seeds are missing.
 
     Raises:
-        GradmapError: If a folder has no figures, or its seeds differ in more
-            than the seed.
+        GradmapError: If a folder has no figures.
     """
     arguments = parse(Arguments, words, "gradmap curves", DESCRIPTION)
     if not arguments.folders:
-        raise GradmapError("gradmap curves: give one or more folders of `make learning`")
+        raise GradmapError("gradmap curves: give one or more folders of `gradmap compare`")
     # Here, not above: help and faults on the command line need neither torch nor a plot.
     from gradmap.experiments.curves import read_learning
     from gradmap.experiments.curves_report import markdown, write_curves
     from gradmap.experiments.plot_learning import learning_curves
 
     for folder in arguments.folders:
-        found = read_learning(folder, arguments.seeds)
+        found = read_learning(folder)
         write_curves(found, folder)
         picture = learning_curves(found, folder / "curves.png")
         console().print(markdown(found), markup=False, soft_wrap=True)
@@ -80,13 +77,15 @@ def run(command: str, words: Sequence[str]) -> int:
 
 def _fill_docs(docs: pathlib.Path, name: str, found: Learning, picture: pathlib.Path) -> None:
     """Puts a folder's figure and table into the documentation, by the folder's name."""
-    from gradmap.experiments.curves_report import heading, markdown
+    from gradmap.experiments.curves_report import markdown
     from gradmap.experiments.readme import fill
 
     page = docs / PAGE
     if not page.is_file():
         raise GradmapError(f"no page at {page}; run this in the repository's root")
-    block = f"![Learning curves, {heading(found)}](figures/{name}.png)\n\n{markdown(found)}"
+    block = (
+        f"![Learning curves, {found.report.task_line()}](figures/{name}.png)\n\n{markdown(found)}"
+    )
     text = fill(page.read_text("utf-8"), {name: block})
     (docs / "figures").mkdir(exist_ok=True)
     with replacing(docs / "figures" / f"{name}.png") as aside:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from gradmap.experiments.compare_progress import CompareProgress
 from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import run_configs
 from gradmap.experiments.files import write_yaml
+from gradmap.experiments.manifest import num_cores
 from gradmap.experiments.registry import METHODS, check_installed
 from gradmap.experiments.signals import StopRequest
 from gradmap.feeders.errors import GradmapError
@@ -56,9 +56,7 @@ def check_buildable(config: CompareConfig) -> None:
     tasks = {key.task: run.task for key, run in runs.items()}
     shared = next(iter(runs.values()))
     for task in tasks.values():
-        assemble(
-            shared.model_copy(update={"task": task, "method": "idle"}),
-        )
+        assemble(shared.model_copy(update={"task": task, "method": "idle"}))
 
 
 def prepare(
@@ -107,32 +105,35 @@ def train_and_judge(jobs: Sequence[Job], workers: int, engine: Engine) -> bool:
     Returns:
         Whether it went to the end; False if a stop was asked for.
     """
-    # Those that train take longest: the others fill the gaps at the end. Seed by
-    # seed, so that a study that is stopped has whole seeds.
+    # Seed by seed, so that a study that is stopped has whole seeds; what takes
+    # long goes first, and what takes seconds fills the gaps at the end.
     seeds = list(dict.fromkeys(job.key.seed for job in jobs))
-    order = sorted(
-        jobs,
-        key=lambda job: (
-            not METHODS[job.config.method].needs_training,
-            seeds.index(job.key.seed),
-        ),
-    )
+    order = sorted(jobs, key=lambda job: (_is_short(job), seeds.index(job.key.seed)))
     with StopRequest() as stop, CompareProgress() as progress:
         engine(order, workers, stop, progress.show)
     return not stop.is_set
 
 
-def num_workers(config: CompareConfig) -> int:
-    """How many runs go at the same time on this machine.
+def _is_short(job: Job) -> bool:
+    spec = METHODS[job.key.method]
+    return spec.is_decentralised and not spec.needs_training
+
+
+def num_workers(config: CompareConfig, engine: EngineName, num_jobs: int) -> int:
+    """How many runs go at the same time.
 
     Args:
         config: The comparison.
+        engine: Where they go.
+        num_jobs: How many there are.
     """
     if config.workers is not None:
         return config.workers
+    if engine == "ray":
+        return num_jobs  # as many as the cluster has room for
     from gradmap.experiments.assembly import resolve_device
 
     # Two runs on one GPU would take each other's time.
     if resolve_device(config.device) != "cpu":
         return 1
-    return max(len(os.sched_getaffinity(0)) // config.threads, 1)
+    return max((num_cores() or 1) // config.threads, 1)

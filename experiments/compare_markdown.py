@@ -9,7 +9,7 @@ from gradmap.experiments.compare_table import BINDS_PCT, SOLVABLE_PCT, Report, c
 from gradmap.experiments.config import Budget
 from gradmap.experiments.judgement import number
 from gradmap.experiments.progress import duration
-from gradmap.experiments.target import BASE, COMPARED, Race, Ratio
+from gradmap.experiments.target import COMPARED, Race, Ratio
 
 SHOWN = {
     "title": "method",
@@ -52,10 +52,11 @@ def markdown(report: Report) -> str:
         main_table(report.rows),
         *calibration_lines(report.rows),
         *failure_lines(report.rows),
-        *stress_lines(report),
-        "## Time and environment gradients to the validation target",
-        *dict.fromkeys(race_table(race) for race in report.races),
+        *(["## Under stress", stress_table(report)] if report.stress else []),
     ]
+    if report.races:
+        heading = "## Time and environment gradients to the validation target"
+        parts += [heading, race_tables(report.races)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -104,14 +105,12 @@ def main_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = tuple(S
     return grid([SHOWN[name] for name in names], body) + "\n\n" + " ".join(notes)
 
 
-def stress_lines(report: Report) -> list[str]:
-    """The table of the stress splits, with its heading; nothing if there are none.
+def stress_table(report: Report) -> str:
+    """The table of the stress splits in Markdown.
 
     Args:
         report: What was found.
     """
-    if not report.stress:
-        return []
     splits = list(report.stress)
     by_split = {
         split: {row["method"]: row for row in rows} for split, rows in report.stress.items()
@@ -122,7 +121,7 @@ def stress_lines(report: Report) -> list[str]:
         if any(each and each["cost_usd_per_day"] is not None for each in found):
             body.append([_title(row), *(_stress_cell(each) for each in found)])
     note = "Cost, $/day, and node-steps in violation, on the test days under a stress each."
-    return ["## Under stress", grid(["method", *splits], body), note]
+    return grid(["method", *splits], body) + "\n\n" + note
 
 
 def calibration_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -151,6 +150,21 @@ def failure_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     lines = [f"- {row['title']}: {row['status']}" for row in rows if row["status"] != "done"]
     return ["\n".join(["Without figures:", "", *lines])] if lines else []
+
+
+def race_tables(races: Sequence[Race]) -> str:
+    """Times to several targets in Markdown, and how to read them.
+
+    Args:
+        races: Who reached each when.
+    """
+    note = (
+        "*seeds*: runs that came to the target; times, gradients and flows are the interquartile "
+        "mean over them. Ratios to GradMAP's run of the same seed, with the 95 % bootstrap "
+        "interval over seeds; ≥ where a run did not come to the target and counts with all that "
+        "it used, ≤ where GradMAP's did not."
+    )
+    return "\n\n".join([*dict.fromkeys(race_table(race) for race in races), note])
 
 
 def race_table(race: Race) -> str:
@@ -182,13 +196,7 @@ def race_table(race: Race) -> str:
         )
     columns = ["method", "seeds", "training time", "environment gradients", "power flows"]
     over = [f"{name} / GradMAP's" for name in ("time", "gradients", "power flows")]
-    note = (
-        "seeds: runs that came to the target; times, gradients and flows are the interquartile "
-        f"mean over them. Ratios to {BASE}'s run of the same seed, with the 95 % bootstrap "
-        "interval over seeds; ≥ where a run did not come to the target and counts with all that "
-        "it used, ≤ where GradMAP's did not."
-    )
-    return "\n\n".join([head, grid([*columns, *over], body), note])
+    return head + "\n\n" + grid([*columns, *over], body)
 
 
 def ratio_text(ratio: Ratio) -> str:

@@ -19,7 +19,6 @@ from gradmap.baselines.rules_config import RulesConfig
 from gradmap.baselines.shac_config import SHACConfig
 from gradmap.envs.config import TaskConfig
 
-
 Split = Literal[
     "train",
     "validation",

@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from gradmap.experiments.compare_report import Report, grid, setting
+from gradmap.experiments.compare_markdown import grid, setting, with_interval
 from gradmap.experiments.curves import Learning
 from gradmap.experiments.files import write_json, write_text
-from gradmap.experiments.judgement import number
 from gradmap.experiments.metrics import OVERLOAD_USD, VOLTAGE_USD_PER_PU
 from gradmap.experiments.registry import METHODS
 from gradmap.experiments.seeds import FIGURES, PRICED, figure
@@ -74,9 +73,11 @@ def table_rows(found: Learning) -> list[dict[str, Any]]:
             drawn = stratified_bootstrap(np.array(each)[:, None])  # days already drawn together
             row[name], row[f"{name}_low"], row[f"{name}_high"] = drawn.value, drawn.low, drawn.high
             row[f"{name}_by_seed"] = each
-        both = [seed for seed in own if seed in base] if method != BASE else []
-        row["beats_rules"] = sum(values[method][PRICED][seed] < base[seed] for seed in both)
-        row["beats_rules_of"] = len(both)
+        # The rules have no randomness, and run for the first seed alone.
+        level = next(iter(base.values()), None) if method != BASE else None
+        others = [] if level is None else list(values[method][PRICED].values())
+        row["beats_rules"] = sum(value < level for value in others)
+        row["beats_rules_of"] = len(others)
         for name in ("train_seconds", "power_flow_solves"):
             row[name] = float(np.mean([judgement[name] for judgement in own.values()]))
         rows.append(row)
@@ -99,22 +100,11 @@ def write_curves(found: Learning, out: pathlib.Path) -> None:
     whole = {
         "rows": rows,
         "missing": found.missing,
-        "facts": facts(found),
-        "config": found.config.model_dump(mode="json"),
+        "facts": found.report.facts,
+        "config": found.report.config.model_dump(mode="json"),
     }
     write_json(out / "curves.json", whole)
-    write_text(out / "curves.md", f"# {heading(found)}\n\n{markdown(found)}\n")
-
-
-def heading(found: Learning) -> str:
-    """Task and seeds, in a line.
-
-    Args:
-        found: What the seeds have found.
-    """
-    task = found.config.task
-    seeds = sorted({seed for own in found.judgements.values() for seed in own})
-    return f"{task.name}: {task.num_agents:,} agents, seeds {', '.join(map(str, seeds))}"
+    write_text(out / "curves.md", f"# {found.report.task_line()}\n\n{markdown(found)}\n")
 
 
 def markdown(found: Learning) -> str:
@@ -125,7 +115,7 @@ def markdown(found: Learning) -> str:
     """
     body = [_cells(row) for row in table_rows(found)]
     parts = [
-        f"{heading(found)}. {setting(Report(found.config, (), (), facts(found)))}",
+        f"{found.report.task_line()}. {setting(found.report)}",
         grid(_HEAD, body),
         "Interquartile mean over the seeds (the mean of fewer than four) and its 95 % bootstrap "
         f"interval. Priced violations: $ {VOLTAGE_USD_PER_PU:g} per p.u., node and step and "
@@ -142,32 +132,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return [
         row["title"],
         str(len(row["seeds"])),
-        *(_with_interval(row, name) for name in FIGURES),
+        *(with_interval(row[n], row[f"{n}_low"], row[f"{n}_high"]) for n in FIGURES),
         f"{row['beats_rules']} of {of}" if of else "–",
     ]
-
-
-def _with_interval(row: Mapping[str, Any], name: str) -> str:
-    middle, low, high = (number(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    return middle if low == high else f"{middle} ({low} to {high})"
-
-
-def facts(found: Learning) -> dict[str, Any]:
-    """Hardware, versions and days; where seeds ran on several machines, all of them.
-
-    Args:
-        found: What the seeds have found.
-    """
-    judged = [each for own in found.judgements.values() for each in own.values()]
-    sessions = [each["session"] for each in judged]
-
-    def named(values: Sequence[Any]) -> str:
-        return " or ".join(dict.fromkeys(str(value) for value in values if value is not None))
-
-    result: dict[str, Any] = {
-        name: named([session["hardware"][name] for session in sessions])
-        for name in ("cpu", "cores", "gpu")
-    }
-    result["gradmap"] = named([session["gradmap"] for session in sessions])
-    result["torch"] = named([session["packages"]["torch"] for session in sessions])
-    return {**result, "num_days": len(judged[0]["dates"])}

@@ -79,10 +79,17 @@ def hardware(device: str = "cpu") -> dict[str, Any]:
     return {
         "platform": platform.platform(),
         "cpu": _cpu_model(),
-        "cores": _num_cores(),
+        "cores": num_cores(),
         "memory_gib": _memory_gib(),
         "gpu": _gpu_name(device),
     }
+
+
+def num_cores() -> int | None:
+    """Cores that this process may use, which may be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _versions() -> dict[str, str]:
@@ -122,13 +129,6 @@ def _cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _num_cores() -> int | None:
-    """Cores that this process may use, which may be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _memory_gib() -> float | None:

@@ -18,18 +18,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradmap.experiments.arguments import parse
-from gradmap.experiments.compare_report import (
-    Report,
+from gradmap.experiments.compare_markdown import (
     calibration_lines,
     failure_lines,
     grid,
     main_table,
-    race_table,
+    race_tables,
     setting,
+    stress_table,
 )
+from gradmap.experiments.compare_table import Report
 from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.files import write_text
-from gradmap.experiments.target import Race, Reached
+from gradmap.experiments.target import race_from_json
 from gradmap.feeders.errors import GradmapError
 
 DESCRIPTION = """\
@@ -49,7 +50,7 @@ COLUMNS = (
     "env_gradients",
     "power_flow_solves",
 )
-"""Columns of the page's main table; `results/compare/table.csv` has all."""
+"""Columns of the page's main table; `results/quick/table.csv` has all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Arguments:
     """
 
     page: pathlib.Path = pathlib.Path("README.md")
-    compare: pathlib.Path = pathlib.Path("results/compare/table.json")
+    compare: pathlib.Path = pathlib.Path("results/quick/table.json")
     validate: pathlib.Path = pathlib.Path("results/validate.json")
 
 
@@ -137,37 +138,37 @@ def read_report(path: pathlib.Path) -> Report:
     """
     found = _read(path)
     try:
-        races = [
-            Race(
-                each["violation_pct"],
-                each["margin_pct"],
-                each["cost_usd_per_day"],
-                {name: hit and Reached(**hit) for name, hit in each["reached"].items()},
-            )
-            for each in found["time_to_target"]
-        ]
-        config = CompareConfig.model_validate(found["config"])
-        return Report(config, found["rows"], races, found["facts"])
+        (task, own), *others = found["tasks"].items()
+        if others:
+            raise ValueError(f"{len(others) + 1} tasks, and the page has room for one")
+        return Report(
+            task,
+            own["num_agents"],
+            CompareConfig.model_validate(found["config"]),
+            own["rows"],
+            own["stress"],
+            [race_from_json(each) for each in own["time_to_target"]],
+            found["facts"],
+        )
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise GradmapError(f"{path} is no comparison's table ({reason}); compare again") from None
 
 
 def compare_blocks(report: Report) -> dict[str, str]:
-    """The tables of a comparison by marker: `compare` and `target`.
+    """The tables of a comparison by marker: `compare`, `stress` and `target`.
 
     Args:
         report: What was found.
     """
-    head = f"{report.config.task.num_agents:,} agents, seed {report.config.seed}. "
     main = [
-        head + setting(report),
+        f"{report.task_line()}. {setting(report)}",
         main_table(report.rows, COLUMNS),
         *calibration_lines(report.rows),
         *failure_lines(report.rows),
     ]
-    target = dict.fromkeys(race_table(race) for race in report.races)
-    return {"compare": "\n\n".join(main), "target": "\n\n".join(target)}
+    blocks = {"compare": "\n\n".join(main), "target": race_tables(report.races)}
+    return {**blocks, **({"stress": stress_table(report)} if report.stress else {})}
 
 
 def validate_block(report: Mapping[str, Any]) -> str:

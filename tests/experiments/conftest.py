@@ -12,18 +12,28 @@ import pytest
 
 import gradmap
 
-FAKE_RUN = pathlib.Path(__file__).with_name("fake_run.py")
+HERE = pathlib.Path(__file__).parent
+FAKE_RUN = HERE / "fake_run.py"
+
+
+def load(name: str) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
 def fake_run() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("fake_run", FAKE_RUN)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fake_run"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("fake_run")
+
+
+@pytest.fixture(scope="session")
+def fake_comparison() -> types.ModuleType:
+    return load("fake_comparison")
 
 
 @pytest.fixture

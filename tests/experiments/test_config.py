@@ -11,7 +11,7 @@ import pytest
 from gradmap.algorithms.config import LearnerConfig
 from gradmap.envs.config import TaskConfig
 from gradmap.experiments.cli_train import _arguments
-from gradmap.experiments.config import CompareConfig, RunConfig
+from gradmap.experiments.config import Budget, CompareConfig, RunConfig
 from gradmap.experiments.config_files import bundled_configs, load_yaml, merge
 from gradmap.experiments.config_load import (
     check_run_config,
@@ -87,7 +87,7 @@ def test_a_bad_file_is_named_with_its_fault(tmp_path: pathlib.Path, text: str, f
 
 
 def test_a_missing_file_names_what_there_is(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(GradmapError, match=r"No such file.*compare"):
+    with pytest.raises(GradmapError, match=r"No such file.*quick"):
         load_run_config("gradmap", tmp_path / "none.yaml")
 
 
@@ -144,22 +144,25 @@ def test_bad_options_are_named(words: list[str], fault: str) -> None:
 
 
 def test_bundled_configurations_load() -> None:
-    assert {"compare", "smoke"} <= set(bundled_configs())
-    compare = load_compare_config("compare")
-    assert compare.task.num_agents == 1000
-    assert set(run_configs(compare)) == set(METHODS)
+    assert {"quick", "smoke", "study", "speed", "learning20"} <= set(bundled_configs())
+    quick = load_compare_config("quick")
+    assert quick.task.num_agents == 1000
+    assert [key.method for key in run_configs(quick)] == list(METHODS)
     for method in METHODS:
         assert check_run_config(load_run_config(method, "smoke")).task.num_agents == 20
     assert load_compare_config("smoke").budget.iterations == 3
+    assert load_compare_config("study").seeds == tuple(range(10))
+    for name in bundled_configs():
+        assert run_configs(load_compare_config(name))
 
 
 def test_a_comparison_gives_each_method_its_settings() -> None:
     config = CompareConfig(
         methods=("gradmap", "mappo", "selfish"),
-        seed=3,
+        seeds=(3,),
         settings={"gradmap": {"reuse_passes": 2}, "mappo": {"epochs": 2}},
     )
-    runs = run_configs(config)
+    runs = {key.method: run for key, run in run_configs(config).items()}
     assert list(runs) == ["gradmap", "mappo", "selfish"]
     assert {run.seed for run in runs.values()} == {3}
     expected = dataclasses.replace(METHODS["gradmap"].defaults, reuse_passes=2)
@@ -169,6 +172,56 @@ def test_a_comparison_gives_each_method_its_settings() -> None:
     assert runs["selfish"].learner == METHODS["selfish"].defaults
     for run in runs.values():
         check_run_config(run)
+
+
+def test_a_comparison_is_a_grid() -> None:
+    config = CompareConfig(
+        methods=("rules", "gradmap", "perfect-foresight"),
+        seeds=(4, 2),
+        tasks={"small": {"num_agents": 20}, "large": {}},
+        reference_budget={"iterations": 7},
+    )
+    runs = run_configs(config)
+    assert [str(key) for key in runs][:4] == [
+        "small/rules/seed-4",  # without randomness: the first seed alone
+        "small/gradmap/seed-4",
+        "small/gradmap/seed-2",
+        "small/perfect-foresight/seed-4",
+    ]
+    assert len(runs) == 8
+    assert {key.task: run.task.num_agents for key, run in runs.items()} == {
+        "small": 20,
+        "large": config.task.num_agents,
+    }
+    assert all(run.seed == key.seed for key, run in runs.items())
+    budgets = {key.method: run.budget for key, run in runs.items()}
+    assert budgets["perfect-foresight"].iterations == 7
+    assert budgets["gradmap"] == config.budget
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"seeds": (1, 1)}, "seed 1 is named twice"),
+        ({"splits": ("test", "test")}, "split test is named twice"),
+        ({"tasks": {"../out": {}}}, "task '../out' names a folder"),
+        ({"tasks": {"a": {"num_agent": 3}}}, "tasks.a: unknown key task.num_agent (did you mean"),
+        ({"tasks": {"a": {"num_agents": 0}}}, "num_agents is 0"),
+    ],
+)
+def test_a_grid_s_faults_are_named(given: dict[str, Any], fault: str) -> None:
+    with pytest.raises(GradmapError) as error:
+        run_configs(CompareConfig(**given))
+    assert fault in str(error.value)
+    assert str(error.value).count(fault) == 1
+
+
+def test_the_limit_that_is_nearest_counts() -> None:
+    budget = Budget(seconds=100.0, env_steps=1000)
+    assert budget.share({"seconds": 20.0, "iterations": 9, "env_steps": 500}) == 0.5
+    assert budget.share({"seconds": 90.0, "iterations": 9, "env_steps": 500}) == 0.9
+    assert budget.share({"seconds": 900.0, "iterations": 9, "env_steps": 500}) == 1.0
+    assert Budget(seconds=None, iterations=0).share({"iterations": 0}) == 1.0
 
 
 def test_a_comparison_names_all_its_faults() -> None:

@@ -4,86 +4,59 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import pathlib
+import types
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gradmap.experiments.cli import main
-from gradmap.experiments.config import CompareConfig
-from gradmap.experiments.config_load import load_compare_config, run_configs
+from gradmap.experiments.config_load import RunKey, load_compare_config
 from gradmap.experiments.curves import read_learning
 from gradmap.experiments.curves_report import table_rows
 from gradmap.experiments.files import write_json, write_text, write_yaml
-from gradmap.experiments.metrics import QUANTITIES
 from gradmap.experiments.registry import METHODS
 from gradmap.experiments.runs import RunFolder
 from gradmap.experiments.seeds import PRICED, curve
 from gradmap.feeders.errors import GradmapError
 
-SESSION = {
-    "status": "running",
-    "gradmap": "0.1.0",
-    "packages": {"torch": "2.13.0"},
-    "hardware": {"cpu": "a chip", "cores": 2, "gpu": None},
-}
 LEVELS = {"gradmap": -1100.0, "ippo": -500.0, "mappo": -450.0, "rules": -300.0, "idle": 6400.0}
+TASK = "ieee123-mixed-v1"
 
 
-def metrics(cost: float, violation: float) -> dict[str, float]:
-    given = {"cost_usd_per_day": cost, "violation_usd_per_day": violation}
-    return {**dict.fromkeys(QUANTITIES, 0.0), **given, "node_step_violation_pct": violation / 100}
+def metrics(cost: float, priced: float) -> dict[str, float]:
+    return {"cost_usd_per_day": cost, "violation_usd_per_day": priced}
 
 
-def fall(method: str, seed: int, share: float) -> dict[str, float]:
-    """A judgement in training: from about 20,000 $ down to the method's level."""
+def fall(method: str, seed: int, share: float) -> tuple[float, float]:
+    """Cost and priced violations in training: from 20,000 $ down to the method's level."""
     pace = {"gradmap": 40.0, "ippo": 9.0, "mappo": 7.0}[method]
     noise = np.random.default_rng(seed + int(1000 * share)).normal(0.0, 25.0)
     cost = LEVELS[method] + 20.0 * seed + noise + 21000.0 * np.exp(-pace * share)
-    return metrics(float(cost), 60.0 * (1.0 - share))
-
-
-def make_run(seed_folder: pathlib.Path, config: CompareConfig, method: str) -> RunFolder:
-    """A run that is trained and judged."""
-    seed, trains = config.seed, METHODS[method].needs_training
-    run = RunFolder.create(
-        seed_folder / "runs" / method, run_configs(config)[method], dict(SESSION)
-    )
-    speed = 1.0 + 0.05 * seed + 2.0 * (method != "gradmap")
-    for k in range(25 if trains else 1):
-        found = fall(method, seed, k / 24) if trains else metrics(LEVELS[method], 10.0)
-        used = {"seconds": 5.0 * k, "power_flow_solves": int(3000 * k * speed)}
-        run.append_row({"kind": "validation", "iteration": 5 * k, **used, "metrics": found})
-    run.end_session("finished")
-    run.checkpoint("best").touch()
-    last = run.rows()[-1]
-    judged = {
-        "train_seconds": last["seconds"],
-        "power_flow_solves": last["power_flow_solves"],
-        "dates": ["2016-01-01", "2016-07-01"],
-        "session": SESSION,
-        "engines": {"torch": {"metrics": last["metrics"]}},
-    }
-    write_json(run.path / "evaluation" / "test-best.json", judged)
-    return run
+    return float(cost), 60.0 * (1.0 - share)
 
 
 @pytest.fixture
-def folder(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Seeds 0, 1, 2 and 4 of `learning20` and GradMAP; MAPPO of seed 4 is still in training."""
-    whole = tmp_path / "learning20"
+def folder(tmp_path: pathlib.Path, fake_comparison: types.ModuleType) -> pathlib.Path:
+    """Four seeds of `learning20` and GradMAP; MAPPO of seed 4 is still in training."""
     bundled = load_compare_config("learning20")
     methods = ("gradmap", *bundled.methods)
-    for seed in (0, 1, 2, 4):
-        config = bundled.model_copy(update={"seed": seed, "methods": methods})
-        write_yaml(whole / f"seed-{seed}" / "config.yaml", config.model_dump(mode="json"))
-        for method in config.methods:
-            run = make_run(whole / f"seed-{seed}", config, method)
-            if (seed, method) == (4, "mappo"):
-                run.start_session(dict(SESSION))
+    config = bundled.model_copy(update={"seeds": (0, 1, 2, 4), "methods": methods})
+
+    def found(key: RunKey, share: float) -> Any:
+        trains = METHODS[key.method].needs_training
+        cost, priced = fall(key.method, key.seed, share) if trains else (LEVELS[key.method], 10.0)
+        return fake_comparison.metrics(cost, priced / 100, priced)
+
+    whole = tmp_path / "learning20"
+    fake_comparison.make(whole, config, found)
+    run_of(whole, "mappo", 4).start_session({"status": "running"})
     return whole
+
+
+def run_of(folder: pathlib.Path, method: str, seed: int) -> RunFolder:
+    return RunFolder.open(folder / "runs" / TASK / method / f"seed-{seed}")
 
 
 def test_a_curve_ends_where_the_first_seed_ends() -> None:
@@ -109,19 +82,18 @@ def test_curves_from_one_command(
     assert main(["curves", str(folder), "--docs", str(docs)]) == 0
     said = capsys.readouterr().out
     assert "ieee123-mixed-v1: 20 agents, seeds 0, 1, 2, 4. 2 test days" in said
-    assert "- seed 3: not run" in said
-    assert "- MAPPO, seed 4: not trained to the end" in said
+    assert "- MAPPO, seed 4: training" in said
     with (folder / "curves.csv").open() as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["gradmap", "ippo", "mappo", "rules", "idle"]
-    assert [row["num_seeds"] for row in rows.values()] == ["4", "4", "3", "4", "4"]
+    assert [row["num_seeds"] for row in rows.values()] == ["4", "4", "3", "1", "1"]
     beaten = [(row["beats_rules"], row["beats_rules_of"]) for row in rows.values()]
-    assert beaten == [("4", "4"), ("4", "4"), ("3", "3"), ("0", "0"), ("0", "4")]
+    assert beaten == [("4", "4"), ("4", "4"), ("3", "3"), ("0", "0"), ("0", "1")]
     low, middle, high = (float(rows["ippo"][PRICED + end]) for end in ("_low", "", "_high"))
     assert low < middle < high
     assert float(rows["rules"][PRICED]) == -290.0
     whole = json.loads((folder / "curves.json").read_text())
-    assert len(whole["missing"]) == 2
+    assert len(whole["missing"]) == 1
     assert len(whole["rows"][0]["cost_usd_per_day_by_seed"]) == 4
     assert (folder / "curves.png").stat().st_size > 10_000
     page = (docs / "marl.md").read_text()
@@ -135,18 +107,18 @@ def test_curves_from_one_command(
 def test_a_reference_has_figures_and_no_curve(folder: pathlib.Path) -> None:
     from gradmap.experiments.plot_learning import drawn
 
-    found = read_learning(folder, 5)
+    found = read_learning(folder)
     assert set(drawn(found)) == set(LEVELS)
     found.rows["perfect-foresight"] = found.rows["gradmap"]
     assert set(drawn(found)) == set(LEVELS)
 
 
 def test_a_seed_whose_days_all_failed_gives_no_number(folder: pathlib.Path) -> None:
-    path = folder / "seed-1" / "runs" / "ippo" / "evaluation" / "test-best.json"
+    path = run_of(folder, "ippo", 1).path / "evaluation" / "test-best.json"
     judged = json.loads(path.read_text())
     judged["engines"]["torch"]["metrics"]["cost_usd_per_day"] = None
     write_json(path, judged)
-    row = table_rows(read_learning(folder, 5))[1]
+    row = table_rows(read_learning(folder))[1]
     assert np.isnan(row["cost_usd_per_day"])
     assert np.isfinite(row["node_step_violation_pct"])
     assert (row["beats_rules"], row["beats_rules_of"]) == (3, 4)
@@ -154,49 +126,36 @@ def test_a_seed_whose_days_all_failed_gives_no_number(folder: pathlib.Path) -> N
 
 
 def test_a_judgement_of_an_older_version_is_missing(folder: pathlib.Path) -> None:
-    path = folder / "seed-0" / "runs" / "rules" / "evaluation" / "test-best.json"
+    path = run_of(folder, "rules", 0).path / "evaluation" / "test-best.json"
     judged = json.loads(path.read_text())
     del judged["engines"]["torch"]["metrics"]["violation_usd_per_day"]
     write_json(path, judged)
-    found = read_learning(folder, 3)
-    assert found.missing == ("Rules, seed 0: not judged by this version; compare again",)
-    assert [row["beats_rules_of"] for row in table_rows(found)] == [2, 2, 2, 0, 2]
+    found = read_learning(folder)
+    assert found.missing == ("MAPPO, seed 4: training", "Rules, seed 0: judging")
+    assert [row["beats_rules_of"] for row in table_rows(found)] == [0, 0, 0, 0]
 
 
 def test_rows_of_an_older_version_are_refused(folder: pathlib.Path) -> None:
-    path = folder / "seed-2" / "runs" / "gradmap" / "metrics.jsonl"
+    path = run_of(folder, "gradmap", 2).path / "metrics.jsonl"
     path.write_text(path.read_text().replace("violation_usd_per_day", "other"))
-    with pytest.raises(GradmapError, match=r"seed-2/runs/gradmap .* train it anew .* --fresh"):
-        read_learning(folder, 5)
+    with pytest.raises(GradmapError, match=r"gradmap/seed-2 .* train it anew .* --fresh"):
+        read_learning(folder)
 
 
-def test_seeds_of_other_settings_are_refused(folder: pathlib.Path) -> None:
-    path = folder / "seed-1" / "runs" / "ippo" / "config.yaml"
-    path.write_text(path.read_text().replace("clip: 0.2", "clip: 0.3"))
-    with pytest.raises(GradmapError, match=r"seed 1 differs .* in ippo: ppo\.clip"):
-        read_learning(folder, 5)
-    path = folder / "seed-2" / "config.yaml"
-    path.write_text(path.read_text().replace("num_agents: 20", "num_agents: 30"))
-    with pytest.raises(GradmapError, match=r"seed 2 differs .* in task\.num_agents"):
-        read_learning(folder, 5)
-
-
-def test_a_seed_in_the_folder_of_another_is_refused(folder: pathlib.Path) -> None:
-    os.rename(folder / "seed-1", folder / "seed-3")
-    with pytest.raises(GradmapError, match="seed-3 holds seed 1"):
-        read_learning(folder, 5)
-
-
-def test_a_folder_without_seeds_is_refused(
+def test_a_folder_without_figures_is_refused(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["curves", str(tmp_path)]) == 2
-    assert "none of seed-0 to seed-4" in capsys.readouterr().err
+    assert "is no comparison" in capsys.readouterr().err
     assert main(["curves"]) == 2
     config = load_compare_config("learning20")
-    write_yaml(tmp_path / "seed-0" / "config.yaml", config.model_dump(mode="json"))
+    write_yaml(tmp_path / "config.yaml", config.model_dump(mode="json"))
     assert main(["curves", str(tmp_path)]) == 2
     assert "has no figures yet" in capsys.readouterr().err
+    two = config.model_copy(update={"tasks": {"a": {}, "b": {}}})
+    write_yaml(tmp_path / "config.yaml", two.model_dump(mode="json"))
+    assert main(["curves", str(tmp_path)]) == 2
+    assert "holds 2 tasks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["learning20", "learning100"])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any
+import types
 
 import pytest
 
 from gradmap.experiments import readme
-from gradmap.experiments.compare_report import Report, write_report
-from gradmap.experiments.compare_table import COLUMNS
+from gradmap.experiments.compare_report import write_report
+from gradmap.experiments.compare_table import make_report
 from gradmap.experiments.config import CompareConfig
-from gradmap.experiments.target import race
+from gradmap.experiments.config_load import RunKey
+from gradmap.experiments.results import Results, load_results
 from gradmap.feeders.errors import GradmapError
 
 PAGE = """\
@@ -23,6 +24,7 @@ old
 <!-- compare:end -->
 between
 <!-- target:begin --><!-- target:end -->
+<!-- stress:begin --><!-- stress:end -->
 <!-- validate:begin -->
 <!-- validate:end -->
 the end
@@ -40,26 +42,20 @@ VALIDATION = {
 
 
 @pytest.fixture
-def report() -> Report:
-    row: dict[str, Any] = dict.fromkeys(COLUMNS, 0.0)
-    row |= {"method": "gradmap", "title": "GradMAP", "status": "done", "cost_usd_per_day": -91.5}
-    judged = {
-        "iteration": 10,
-        "seconds": 20.0,
-        "env_gradients": 10,
-        "power_flow_solves": 7680,
-        "metrics": {"cost_usd_per_day": -91.5, "node_step_violation_pct": 0.1},
-    }
-    facts = {
-        "num_days": 24, "cpu": r"a chip \1", "cores": 2, "gpu": None, "gradmap": "0.1.0",
-        "torch": "2.13.0",
-    }  # fmt: skip
-    races = [race({"gradmap": [judged], "ss-primal-dual": []}, 0.5, 5.0)]
-    return Report(CompareConfig(), [row], races, facts)
+def results(tmp_path: pathlib.Path, fake_comparison: types.ModuleType) -> Results:
+    """GradMAP comes to the target, the self-supervised method does not."""
+
+    def found(key: RunKey, share: float) -> dict[str, float]:
+        cost = -91.5 + (100.0 if key.method != "gradmap" else 0.0)
+        return fake_comparison.metrics(cost, 0.1)  # type: ignore[no-any-return]
+
+    config = CompareConfig(methods=("gradmap", "ss-primal-dual"), splits=("test", "offline"))
+    return load_results(fake_comparison.make(tmp_path / "out", config, found))
 
 
-def test_a_page_is_filled(report: Report, tmp_path: pathlib.Path) -> None:
-    write_report(report, tmp_path)
+def test_a_page_is_filled(results: Results, tmp_path: pathlib.Path) -> None:
+    results.facts["cpu"] = r"a chip \1"
+    write_report([make_report(results, "ieee123-mixed-v1")], results, tmp_path)
     validation, page = tmp_path / "validate.json", tmp_path / "page.md"
     validation.write_text(json.dumps(VALIDATION))
     page.write_text(PAGE)
@@ -67,10 +63,10 @@ def test_a_page_is_filled(report: Report, tmp_path: pathlib.Path) -> None:
     words += ["--validate", str(validation)]
     assert readme.run(words) == 0
     text = page.read_text()
-    assert text.startswith("# A page\n\n<!-- compare:begin -->\n\n1,000 agents, seed 0. 24 test")
+    assert text.startswith("# A page\n\n<!-- compare:begin -->\n\nieee123-mixed-v1: 1,000 agents")
     assert text.endswith("<!-- validate:end -->\nthe end\n")
     assert "old" not in text
-    for part in (r"on a chip \1, 2 cores", "-91.5", "not reached"):
+    for part in (r"on a chip \1, 2 cores", "-91.5", "0 of 1", "≥ "):
         assert part in text
     for part in ("1.7e-09", "no solution", "NOT every case"):
         assert part in text
@@ -93,7 +89,7 @@ def test_a_marker_must_be_there_once() -> None:
         readme.fill(PAGE + "<!-- target:begin -->", {"target": "x", "other": "y", "compare": "z"})
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"rows": [], "time_to_target": [{}]}'])
+@pytest.mark.parametrize("text", ["{", "{}", '{"tasks": {"a": {"rows": []}}}'])
 def test_a_foreign_report_is_refused(text: str, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "table.json"
     path.write_text(text)
