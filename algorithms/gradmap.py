@@ -27,6 +27,8 @@ class GradMAP(GradientLearner):
         seed: Seed of the initial weights and of the order of days and samples.
     """
 
+    config: LearnerConfig
+
     def __init__(self, core: Core, config: LearnerConfig, seed: int) -> None:
         super().__init__(core, config, seed)
         self.trust_region = config.trust_region

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from gradmap.algorithms.config import LearnerConfig
+from gradmap.algorithms.config import PriceConfig
+from gradmap.algorithms.moments import adam_tensors, load_adam_tensors
 from gradmap.algorithms.multipliers import Multipliers
 from gradmap.algorithms.networks import Actors
 from gradmap.algorithms.rollout import Rollout
@@ -21,6 +23,40 @@ from gradmap.envs.outcome import Outcome
 from gradmap.envs.policy import Policy
 
 
+class GradientSettings(Protocol):
+    """Settings that every method of this kind has; see `LearnerConfig`."""
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """Width of each hidden layer of every agent's network."""
+        ...
+
+    @property
+    def days_per_batch(self) -> int:
+        """Scenario-days in one batch."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """Of Adam."""
+        ...
+
+    @property
+    def learning_rate_final(self) -> float:
+        """Fraction of the rate left when the budget is used up."""
+        ...
+
+    @property
+    def projection_usd_per_kwh(self) -> float:
+        """Charge on setpoints that a device cannot follow."""
+        ...
+
+    @property
+    def price(self) -> PriceConfig:
+        """How constraints are priced."""
+        ...
+
+
 class GradientLearner(abc.ABC):
     """Independent networks, priced constraints, Adam; subclasses use the gradient.
 
@@ -30,7 +66,7 @@ class GradientLearner(abc.ABC):
         seed: Seed of the initial weights and of the order of days.
     """
 
-    def __init__(self, core: Core, config: LearnerConfig, seed: int) -> None:
+    def __init__(self, core: Core, config: GradientSettings, seed: int) -> None:
         self.core = core
         self.config = config
         self.counters = Counters()
@@ -87,11 +123,12 @@ class GradientLearner(abc.ABC):
         self.counters.power_flow_solves += 2 * num_steps + len(days)
         return self._metrics(outcome, found, usable)
 
-    def objective(self, outcome: Outcome) -> Tensor:
+    def objective(self, outcome: Outcome, steps: slice | None = None) -> Tensor:
         """The Lagrangian, mean over the usable days of a batch, $ per day.
 
         Args:
-            outcome: A batch of whole days. `[batch, time, ...]`
+            outcome: A batch of days. `[batch, time, ...]`
+            steps: Steps of the day that it holds; None for whole days.
 
         Returns:
             Scalar, differentiable.
@@ -102,7 +139,7 @@ class GradientLearner(abc.ABC):
         cost = cost + led_back * outcome.clipped_kw.sum((-2, -1))
         if self.config.price.kind != "none":
             found = violations(outcome.flow, self._limits)
-            cost = cost + self.prices.charge(found).sum(-1).to(cost.dtype)
+            cost = cost + self.prices.charge(found, steps).sum(-1).to(cost.dtype)
         # `where`, not a product: a failed day holds NaN.
         cost = torch.where(usable, cost, torch.zeros_like(cost))
         return cost.sum() / usable.sum().clamp_min(1)
@@ -131,8 +168,7 @@ class GradientLearner(abc.ABC):
     def state_dict(self) -> dict[str, Tensor]:
         """Returns all that a resumed run needs; see `Trainer.state_dict`."""
         state = {f"actors.{k}": v.detach() for k, v in self.actors.state_dict().items()}
-        for index, entry in self.optimiser.state_dict()["state"].items():
-            state.update({f"adam.{index}.{k}": v for k, v in entry.items()})
+        state.update({f"adam.{k}": v for k, v in adam_tensors(self.optimiser).items()})
         state.update({f"prices.{k}": v for k, v in self.prices.tensors().items()})
         state["random"] = self.generator.get_state()
         state["sampler.order"] = self.sampler.order
@@ -148,13 +184,7 @@ class GradientLearner(abc.ABC):
             return {k[cut:]: v for k, v in state.items() if k.startswith(prefix)}
 
         self.actors.load_state_dict(part("actors."))
-        optimiser = self.optimiser.state_dict()
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("adam.").items():
-            index, name = key.split(".")
-            # Adam would take the tensor itself over, and change the caller's.
-            moments.setdefault(int(index), {})[name] = value.clone()
-        self.optimiser.load_state_dict({**optimiser, "state": moments})
+        load_adam_tensors(self.optimiser, part("adam."))
         self.prices.load(part("prices."))
         self.generator.set_state(state["random"].cpu())
         self.sampler.order = state["sampler.order"].cpu()

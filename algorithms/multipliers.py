@@ -40,12 +40,12 @@ class Multipliers:
 
         self.over, self.under, self.overload = zeros(nodes), zeros(nodes), zeros(branches)
 
-    def charge(self, found: Violations, step: int | None = None) -> Tensor:
+    def charge(self, found: Violations, step: int | slice | None = None) -> Tensor:
         """Prices the violations of a batch of days, or of one of their steps.
 
         Args:
             found: Violations. `[batch, time, ...]`, or `[batch, ...]` of a step
-            step: The step; None for whole days.
+            step: The step, or the steps of a part of the day; None for whole days.
 
         Returns:
             The price of each step. `[batch, time]`, or `[batch]` of a step
@@ -53,12 +53,14 @@ class Multipliers:
         nodes, branches = self.charge_by_limit(found, step)
         return nodes.sum(-1) + branches.sum(-1)
 
-    def charge_by_limit(self, found: Violations, step: int | None = None) -> tuple[Tensor, Tensor]:
+    def charge_by_limit(
+        self, found: Violations, step: int | slice | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Prices every violation by itself; see `charge`.
 
         Args:
             found: Violations. `[batch, time, ...]`, or `[batch, ...]` of a step
-            step: The step; None for whole days.
+            step: The step, or the steps of a part of the day; None for whole days.
 
         Returns:
             The price at each node, `[..., monitored]`, and of each branch,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
 from gradmap.algorithms.config import PriceConfig
+from gradmap.baselines.rllib.config import Split
 from gradmap.feeders.errors import raise_faults
-
-PriceSplit = Literal["even", "local"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +79,7 @@ class GIPPOConfig:
     grad_clip: float | None = 0.5
     kl_stop: float | None = 0.05
     log_std_initial: float = -0.4
-    network_split: PriceSplit = "local"
+    network_split: Split = "local"
     network_weight: float = 10.0
     stored_usd_per_kwh: float = 0.2
     projection_usd_per_kwh: float = 0.02
@@ -104,8 +103,8 @@ class GIPPOConfig:
         for name in (*weights, "projection_usd_per_kwh", "alpha_max", "alpha_spread"):
             if not getattr(self, name) >= 0:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 or more")
-        if self.network_split not in get_args(PriceSplit):
-            known = ", ".join(get_args(PriceSplit))
+        if self.network_split not in get_args(Split):
+            known = ", ".join(get_args(Split))
             faults.append(f"network_split is {self.network_split!r}, expected one of {known}")
         for name in ("hidden", "critic_hidden"):
             widths = getattr(self, name)

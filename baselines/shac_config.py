@@ -17,9 +17,8 @@ class SHACConfig:
 
     Attributes:
         critic: `local` gives every agent a critic of its own observation;
-            `central` one trunk over the state of the whole feeder, cut from
-            the gradient, and a head for each agent that also sees its
-            observation.
+            `central` one trunk over the state of the whole feeder, and a head
+            for each agent that also sees its observation.
         hidden: Width of each hidden layer of every agent's policy.
         critic_hidden: Width of each hidden layer of a critic, or of the
             central trunk.
@@ -32,7 +31,6 @@ class SHACConfig:
             used up; they fall along a half cosine.
         critic_passes: Passes of the critics over the samples of a window.
         critic_minibatches: Optimiser steps in one pass.
-        discount: Of costs, for each step, from the window's first step on.
         td_lambda: Decay of the estimators' weights in the critics' targets.
         target_decay: Share of the target critics that an update keeps.
         terminal_weight: Weight of the target critics' value after a window in
@@ -55,7 +53,6 @@ class SHACConfig:
     learning_rate_final: float = 0.1
     critic_passes: int = 4
     critic_minibatches: int = 4
-    discount: float = 1.0
     td_lambda: float = 0.95
     target_decay: float = 0.2
     terminal_weight: float = 1.0
@@ -72,7 +69,7 @@ class SHACConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 faults.append(f"{name} is {value}, expected more than 0")
-        for name in ("learning_rate_final", "discount", "td_lambda"):
+        for name in ("learning_rate_final", "td_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 to 1")
         if not 0 <= self.target_decay < 1:

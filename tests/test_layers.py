@@ -32,27 +32,35 @@ LAYERS = {
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios",
         "numpy torch gymnasium pettingzoo",
     ),
-    # The same actors and the same prices serve GradMAP and what it is compared with.
+    # The same actors, prices and rollouts serve GradMAP and what it is compared with.
     "algorithms.networks": Layer("envs feeders.errors", "torch"),
     "algorithms.config": Layer("feeders.errors", ""),
     "algorithms.schedule": Layer("", ""),
     "algorithms.multipliers": Layer("envs feeders.errors algorithms.config", "torch"),
+    "algorithms.moments": Layer("", "torch"),
+    "algorithms.rollout": Layer("envs", "torch"),
+    "algorithms.learner": Layer(
+        "envs algorithms.networks algorithms.config algorithms.schedule algorithms.multipliers "
+        "algorithms.moments algorithms.rollout",
+        "torch",
+    ),
     "algorithms": Layer(
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios envs "
         "algorithms.networks algorithms.config algorithms.schedule "
-        "algorithms.multipliers",
+        "algorithms.multipliers algorithms.moments algorithms.rollout algorithms.learner",
         "numpy torch",
     ),
     "baselines": Layer(
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios envs "
         "algorithms.networks algorithms.config algorithms.schedule "
-        "algorithms.multipliers",
+        "algorithms.multipliers algorithms.moments algorithms.rollout algorithms.learner",
         "numpy torch scipy",
     ),
     "experiments": Layer(
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios envs "
         "algorithms.networks algorithms.config algorithms.schedule "
-        "algorithms.multipliers algorithms baselines",
+        "algorithms.multipliers algorithms.moments algorithms.rollout algorithms.learner "
+        "algorithms baselines",
         "numpy torch scipy gymnasium pettingzoo pydantic yaml tyro rich pandas matplotlib "
         "tensorboardX",
     ),
@@ -70,6 +78,8 @@ EXCEPTIONS = {
     "baselines.rllib": Layer("", "ray gymnasium"),
     "baselines.rllib.*": Layer("", "ray gymnasium"),
     "experiments.bench_marl*": Layer("", "ray"),
+    "experiments.ray_engine": Layer("", "ray"),
+    "experiments.tune*": Layer("", "ray"),
 }
 
 FACE = {name: target.removeprefix("gradmap.") for name, target in gradmap._PUBLIC.items()}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradmap.algorithms.config import PriceConfig
 from gradmap.algorithms.multipliers import Multipliers
+from gradmap.baselines.price_shares import PriceShares
 from gradmap.baselines.rllib.config import Split
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
@@ -69,8 +70,7 @@ class PricedJointEnv(JointVectorEnv):
     ) -> None:
         super().__init__(core, num_envs, per_agent=True)
         self.prices = Multipliers(core, price)
-        self._weight = weight
-        self._shares = None if split == "even" else local_shares(core)
+        self._shares = PriceShares(core, split, weight)
         self._stored_price = stored_usd_per_kwh
         self._limits = core.limits.tightened(price.margin_pu)
         self._steps: list[tuple[Violations, Outcome]] = []
@@ -93,20 +93,12 @@ class PricedJointEnv(JointVectorEnv):
         self._steps.append((found, outcome))
         reward = -outcome.cost_usd.sum(-1)
         if self.prices.config.kind != "none":
-            reward = reward - self._network_price(found, step).to(reward.dtype)
+            priced = self._shares(*self.prices.charge_by_limit(found, step))
+            reward = reward - priced.to(reward.dtype)
         before, self._potential = self._potential, self._worth()
         is_last = step == self.core.num_steps - 1
         reward = reward - before + (0.0 if is_last else self._potential)
         return torch.where(outcome.is_usable.unsqueeze(-1), reward, torch.nan)
-
-    def _network_price(self, found: Violations, step: int) -> Tensor:
-        """What every agent pays for the network, $. `[batch, agent]`"""
-        nodes, branches = self.prices.charge_by_limit(found, step)
-        if self._shares is None:
-            even = nodes.sum(-1, keepdim=True) + branches.sum(-1, keepdim=True)
-            return self._weight * even.expand(-1, self.core.num_agents) / self.core.num_agents
-        even = branches.sum(-1, keepdim=True) / self.core.num_agents
-        return self._weight * (nodes @ self._shares + even)
 
     def record(self) -> DayRecord:
         """The batch of days that was played last, from its first step on."""
@@ -120,24 +112,3 @@ class PricedJointEnv(JointVectorEnv):
             clipped_kwh=self.core.dt_hours
             * torch.stack([o.clipped_kw.sum(-1) for o in outcomes]).sum(0),
         )
-
-
-def local_shares(core: Core) -> Tensor:
-    """Shares of every node's price: divided among the agents at its bus, or among all.
-
-    Args:
-        core: The environment.
-
-    Returns:
-        Shares, each row's sum 1. `[monitored, agent]`, dtype of the power flow
-    """
-    feeder = core.feeder
-    number = {bus: index for index, bus in enumerate(dict.fromkeys(feeder.node_bus))}
-    bus_of_node = torch.tensor([number[bus] for bus in feeder.node_bus], device=core.device)
-    node_of_terminal = torch.tensor(feeder.terminals.node_from, device=core.device)
-    bus_of_agent = bus_of_node[node_of_terminal[core.agent_terminal]]
-    is_there = bus_of_node[core.limits.monitored].unsqueeze(-1) == bus_of_agent
-    # A bus without agents is everybody's.
-    is_there = is_there | ~is_there.any(-1, keepdim=True)
-    shares = is_there.to(core.network.real_dtype)
-    return shares / shares.sum(-1, keepdim=True)

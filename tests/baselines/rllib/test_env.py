@@ -9,8 +9,9 @@ pytest.importorskip("ray")
 
 from gradmap.algorithms.config import PriceConfig
 from gradmap.algorithms.rollout import rollout
+from gradmap.baselines.price_shares import local_shares
 from gradmap.baselines.rllib.config import Split
-from gradmap.baselines.rllib.env import PricedJointEnv, local_shares
+from gradmap.baselines.rllib.env import PricedJointEnv
 from gradmap.envs.constraints import violations
 from gradmap.envs.core import Core
 
