@@ -1,0 +1,243 @@
+"""Each fleet over a horizon, as a convex problem of one shape.
+
+Every variable has a box `[0, upper]` (shifted where its range begins
+elsewhere), a linear cost and a curvature. The first ones are *controls*; the
+others are *parts* of a state that follows, device by device,
+
+    x_t = decay x_{t-1} + sum_c gain_c u_c + drift_t,        x = sum_s sign_s y_s.
+
+The power drawn is affine in the controls or the state. This is each device of
+the environment exactly, fuel's square included, but for one relaxation: a
+battery may charge and discharge in the same step. With a positive price that
+only burns money; where a price of the network is so negative that burning
+pays, the problem is a relaxation, and its value still a lower bound.
+
+Arrays are numpy, float64, `[variable, time, device, batch]`: the time loop
+then runs over contiguous slices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gradmap.baselines.dispatch.horizon import Horizon
+from gradmap.envs.devices.base import Fleet
+from gradmap.envs.devices.battery import BatteryFleet
+from gradmap.envs.devices.generator import GeneratorFleet
+from gradmap.envs.devices.heat_pump import HeatPumpFleet, cop
+from gradmap.feeders.errors import GradmapError
+
+Array = npt.NDArray[np.float64]
+
+_TEMP_RANGE_K = 60.0
+"""Box of the kelvins outside the comfort band: wider than any weather drives them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fleet over a horizon; shapes broadcast to `[variable, time, device, batch]`.
+
+    Attributes:
+        upper: Upper end of every variable's box.
+        cost: Linear cost, $ per unit of the variable.
+        curvature: Second derivative of the cost.
+        start: Where an interior method begins, inside the box.
+        gain: What each control adds to the state. `[control, time, device, batch]`
+        sign: Sign of each part of the state, 1 or -1. `[part]`
+        decay: What is left of a state a step later. `[device, 1]`
+        drift: What moves the state without control, the initial state
+            included. `[time, device, batch]`
+        power_control: Power drawn per unit of each control, kW. `[control]`
+        power_state: Power drawn per unit of the state, kW.
+        constant: Cost that no choice moves, $. `[batch]`
+        action_of: Turns power drawn `[time, device, batch]` into actions.
+    """
+
+    upper: Array
+    cost: Array
+    curvature: Array
+    start: Array
+    gain: Array
+    sign: Array
+    decay: Array
+    drift: Array
+    power_control: Array
+    power_state: float
+    constant: Array
+    action_of: Callable[[Array], Array]
+
+    @property
+    def num_controls(self) -> int:
+        """Number of controls; the other variables are parts of the state."""
+        return len(self.gain)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(variable, time, device, batch)`."""
+        return self.upper.shape
+
+
+def fleet_blocks(
+    fleets: Sequence[Fleet], states: Sequence[Tensor], horizon: Horizon
+) -> tuple[Block, ...]:
+    """Writes the fleets as convex problems.
+
+    Args:
+        fleets: The fleets.
+        states: State of each where the horizon begins. `[batch, device, entry]`
+        horizon: Prices and weather.
+
+    Raises:
+        GradmapError: If a fleet is of a type that has no convex problem here.
+    """
+    unknown = [fleet.kind for fleet in fleets if type(fleet) not in _MAKERS]
+    if unknown:
+        known = ", ".join(each.__name__ for each in _MAKERS)
+        raise GradmapError(
+            f"no dispatch problem for device type {', '.join(unknown)}; expected {known}"
+        )
+    pairs = zip(fleets, states, strict=True)
+    return tuple(_MAKERS[type(fleet)](fleet, state, horizon) for fleet, state in pairs)
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().double().numpy()
+    return array
+
+
+def _parameters(fleet: Any, *names: str) -> list[Array]:
+    """Parameters as `[device, 1]`."""
+    return [_array(getattr(fleet, name))[:, None] for name in names]
+
+
+def _prices(horizon: Horizon) -> Array:
+    """$ for a kW drawn over a step. `[time, 1, batch]`"""
+    return horizon.dt_hours * _array(horizon.tariff_usd_per_kwh).T[:, None]
+
+
+def _whole(*parts: Array) -> Array:
+    """Stacks variables after broadcasting. `[variable, time, device, batch]`"""
+    return np.stack(np.broadcast_arrays(*parts))
+
+
+def _at_end(value: Array, like: Array) -> Array:
+    """Zero, but `value` at the last step."""
+    array = np.zeros(like.shape)
+    array[-1] = value
+    return array
+
+
+def _battery_block(fleet: BatteryFleet, state: Tensor, horizon: Horizon) -> Block:
+    """Charge, discharge and energy stored, kW and kWh."""
+    p_max, capacity, eta, wear = _parameters(
+        fleet, "p_max_kw", "energy_max_kwh", "efficiency", "wear_usd_per_kwh"
+    )
+    energy, first = _array(state).transpose(2, 1, 0)
+    dt, price = horizon.dt_hours, _prices(horizon)
+    drift = np.zeros((len(price), *energy.shape))
+    drift[0] = energy
+    worth = horizon.refill_usd_per_kwh * eta
+    one = np.ones_like(drift)
+    upper = _whole(p_max * one, p_max * one, capacity * one)
+    return Block(
+        upper=upper,
+        cost=_whole(price + wear * dt, wear * dt - price, _at_end(-worth, drift)),
+        curvature=np.zeros((3, 1, 1, 1)),
+        start=0.5 * upper,
+        gain=_whole(dt * eta * one, -dt / eta * one),
+        sign=np.ones(1),
+        decay=np.ones_like(eta),
+        drift=drift,
+        power_control=np.array([1.0, -1.0]),
+        power_state=0.0,
+        constant=(worth * first).sum(0),
+        action_of=lambda p_kw: p_kw / p_max,
+    )
+
+
+def _heat_pump_block(fleet: HeatPumpFleet, state: Tensor, horizon: Horizon) -> Block:
+    """Power; temperature as its place in the band plus kelvins above less those below."""
+    p_max, loss, constant_h, rise, low, high, discomfort = _parameters(
+        fleet,
+        *("p_max_kw", "loss_kw_per_k", "time_constant_hours", "gain_k"),
+        *("comfort_low_degc", "comfort_high_degc", "discomfort_usd_per_kh"),
+    )
+    indoor, first = _array(state).transpose(2, 1, 0)
+    dt, price = horizon.dt_hours, _prices(horizon)
+    outdoor = _array(horizon.temp_outdoor_degc).T[:, None]
+    performance = _array(cop(horizon.temp_outdoor_degc)).T[:, None]
+    decay = np.exp(-dt / constant_h)
+    drift = (1.0 - decay) * (outdoor + rise - low)
+    drift[0] += decay * (indoor - low)
+    last = performance[-1] if horizon.is_day_end else performance.mean(0)
+    worth = horizon.refill_usd_per_kwh * loss * constant_h / last
+    one = np.ones_like(drift)
+    ends, kelvin = _at_end(worth, drift), dt * discomfort * one
+    upper = _whole(p_max * one, (high - low) * one, _TEMP_RANGE_K * one, _TEMP_RANGE_K * one)
+    start = 0.5 * upper
+    start[2:] = 0.5
+    return Block(
+        upper=upper,
+        cost=_whole(price * one, -ends, kelvin - ends, kelvin + ends),
+        curvature=np.zeros((4, 1, 1, 1)),
+        start=start,
+        gain=_whole((1.0 - decay) * performance / loss),
+        sign=np.array([1.0, 1.0, -1.0]),
+        decay=decay,
+        drift=drift,
+        power_control=np.ones(1),
+        power_state=0.0,
+        constant=(worth * (first - low)).sum(0),
+        action_of=lambda p_kw: 2.0 * p_kw / p_max - 1.0,
+    )
+
+
+def _generator_block(fleet: GeneratorFleet, state: Tensor, horizon: Horizon) -> Block:
+    """Change of output above its steepest fall, and output, kW."""
+    p_max, ramp, linear, square = _parameters(
+        fleet, "p_max_kw", "ramp_kw", "fuel_usd_per_kwh", "fuel_usd_per_kw2h"
+    )
+    before = _array(state)[..., 0].T
+    dt, price = horizon.dt_hours, _prices(horizon)
+    drift = np.zeros((len(price), *before.shape)) - ramp
+    drift[0] += before
+    one = np.ones_like(drift)
+    upper = _whole(2.0 * ramp * one, p_max * one)
+    return Block(
+        upper=upper,
+        cost=_whole(0.0 * one, dt * linear - price),
+        curvature=_whole(0.0 * p_max, 2.0 * dt * square)[:, None],
+        start=0.5 * upper,
+        gain=_whole(one),
+        sign=np.ones(1),
+        decay=np.ones_like(p_max),
+        drift=drift,
+        power_control=np.zeros(1),
+        power_state=-1.0,
+        constant=np.zeros(before.shape[1]),
+        action_of=lambda p_kw: -2.0 * p_kw / p_max - 1.0,
+    )
+
+
+_MAKERS: dict[type, Callable[[Any, Tensor, Horizon], Block]] = {
+    BatteryFleet: _battery_block,
+    HeatPumpFleet: _heat_pump_block,
+    GeneratorFleet: _generator_block,
+}
+
+
+def has_reactive_power(fleet: Fleet) -> bool:
+    """Whether the fleet draws reactive power in proportion to active power."""
+    return isinstance(fleet, HeatPumpFleet)
+
+
+def start_states(states: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The states in float64, so that the accounts of a day are those of the model."""
+    return tuple(state.to(torch.float64) for state in states)

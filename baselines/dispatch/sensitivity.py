@@ -1,0 +1,189 @@
+"""The network around an operating point: limits as affine functions of power.
+
+Devices are told apart by *group*: the terminal they sit at, and whether they
+draw reactive power in proportion to active power (heat pumps do). The slopes
+are forward differences of the three-phase power flow itself, in complex128.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from gradmap.baselines.dispatch.devices import has_reactive_power
+from gradmap.envs.core import Core
+from gradmap.envs.devices.heat_pump import POWER_FACTOR
+from gradmap.feeders.errors import GradmapError
+from gradmap.feeders.powerflow.solve import solve_power_flow
+
+_NUDGE_KW = 2.0
+_KVAR_PER_KW = (POWER_FACTOR**-2 - 1.0) ** 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Groups:
+    """Devices by terminal and reactive power.
+
+    Attributes:
+        group: Group of each agent, int64. `[agent]`
+        terminal: Load terminal of each group, int64. `[group]`
+        kvar_per_kw: Reactive power drawn with each kW. `[group]`
+    """
+
+    group: Tensor
+    terminal: Tensor
+    kvar_per_kw: Tensor
+
+    @classmethod
+    def of(cls, core: Core) -> Groups:
+        """Finds the groups of a core's agents; all on the CPU."""
+        parts = [torch.full((f.num_devices,), has_reactive_power(f)) for f in core.fleets]
+        is_reactive = torch.cat(parts).long()
+        keys, group = torch.unique(
+            2 * core.agent_terminal.cpu() + is_reactive, return_inverse=True
+        )
+        return cls(group, keys // 2, _KVAR_PER_KW * (keys % 2).double())
+
+    def total(self, p_kw: Tensor) -> Tensor:
+        """Sums the agents' power by group, float64.
+
+        Args:
+            p_kw: Power drawn. `[..., agent]`
+
+        Returns:
+            `[..., group]`
+        """
+        zeros = torch.zeros(*p_kw.shape[:-1], len(self.terminal), dtype=torch.float64)
+        return zeros.index_add(-1, self.group, p_kw.cpu().double())
+
+
+@dataclasses.dataclass(frozen=True)
+class GridModel:
+    """Limits as affine functions of the groups' power; float64, on the CPU.
+
+    The limits are the monitored nodes' voltage magnitudes (p.u.), then the
+    branches' loadings (over the rating).
+
+    Attributes:
+        value: Their quantities at the operating point. `[batch, time, limit]`
+        per_kw: Their slopes; the first two axes may be 1, for one matrix for
+            all days or steps. `[batch, time, limit, group]`
+        group_kw: The operating point. `[batch, time, group]`
+        low: Lower ends; minus infinity for a loading. `[limit]`
+        high: Upper ends. `[limit]`
+        group: Group of each agent, int64. `[agent]`
+    """
+
+    value: Tensor
+    per_kw: Tensor
+    group_kw: Tensor
+    low: Tensor
+    high: Tensor
+    group: Tensor
+
+    def at(self, group_kw: Tensor) -> Tensor:
+        """The limits' quantities at other powers. `[batch, time, limit]`
+
+        Args:
+            group_kw: Power of the groups. `[batch, time, group]`
+        """
+        change = (group_kw - self.group_kw).unsqueeze(-1)
+        return self.value + (self.per_kw @ change).squeeze(-1)
+
+    def tightened(self, margin_pu: float) -> GridModel:
+        """Returns limits closer by `margin_pu` at each end; wider, if it is negative."""
+        return dataclasses.replace(self, low=self.low + margin_pu, high=self.high - margin_pu)
+
+    def steps(self, which: slice) -> GridModel:
+        """Returns the model of some of the steps.
+
+        Args:
+            which: The steps.
+        """
+        slopes = self.per_kw if self.per_kw.shape[1] == 1 else self.per_kw[:, which]
+        return dataclasses.replace(
+            self, value=self.value[:, which], per_kw=slopes, group_kw=self.group_kw[:, which]
+        )
+
+
+def grid_values(
+    core: Core,
+    base_p_kw: Tensor,
+    base_q_kvar: Tensor,
+    pv_kw: Tensor,
+    groups: Groups,
+    group_kw: Tensor,
+) -> Tensor:
+    """Solves the power flow and returns what is limited, float64, on the CPU.
+
+    Args:
+        core: The environment; its network and limits are used, not its days.
+        base_p_kw: Active base load. `[..., terminal]`
+        base_q_kvar: Reactive base load, likewise.
+        pv_kw: Photovoltaic generation, likewise.
+        groups: The groups.
+        group_kw: Their power. `[..., group]`
+
+    Returns:
+        `[..., limit]`; NaN where the power flow does not converge.
+    """
+    p = (-pv_kw.cpu().double()).index_add(-1, groups.terminal, group_kw)
+    kvar = group_kw * groups.kvar_per_kw
+    q = torch.zeros_like(p).index_add(-1, groups.terminal, kvar)
+    parts = [
+        torch.cat((base.cpu().double(), device), -1).to(core.device)
+        for base, device in ((base_p_kw, p), (base_q_kvar, q))
+    ]
+    with torch.no_grad():
+        flow = solve_power_flow(core.network, *parts)
+        v_pu = flow.v_magnitude_pu[..., core.limits.monitored]
+        return torch.cat((v_pu, flow.branch_loading), -1).cpu().double()
+
+
+def linearise(
+    core: Core, base_p_kw: Tensor, base_q_kvar: Tensor, pv_kw: Tensor, p_kw: Tensor
+) -> GridModel:
+    """Linearises the network around an operating point.
+
+    Args:
+        core: The environment; its network and limits are used, not its days.
+        base_p_kw: Active base load. `[batch, time, terminal]`
+        base_q_kvar: Reactive base load, likewise.
+        pv_kw: Photovoltaic generation, likewise.
+        p_kw: The agents' power. `[batch, time, agent]`
+
+    Raises:
+        GradmapError: If the power flow does not converge there.
+    """
+    groups = Groups.of(core)
+    group_kw = groups.total(p_kw)
+    base = (base_p_kw, base_q_kvar, pv_kw)
+    value = grid_values(core, *base, groups, group_kw)
+    slopes = [
+        _slopes(core, [part[day] for part in base], groups, group_kw[day], value[day])
+        for day in range(len(value))
+    ]
+    per_kw = torch.stack(slopes)
+    if not bool(per_kw.isfinite().all()):
+        raise GradmapError(
+            "the power flow does not converge at the operating point of a dispatch; "
+            "linearise around smaller powers"
+        )
+    monitored, branches = len(core.limits.monitored), len(core.feeder.branches)
+    low = torch.full((monitored + branches,), -torch.inf, dtype=torch.float64)
+    high = torch.full_like(low, core.limits.loading_max)
+    low[:monitored], high[:monitored] = core.limits.vmin_pu, core.limits.vmax_pu
+    return GridModel(value, per_kw, group_kw, low, high, groups.group)
+
+
+def _slopes(
+    core: Core, base: list[Tensor], groups: Groups, group_kw: Tensor, value: Tensor
+) -> Tensor:
+    """Forward differences of one day. `[time, limit, group]`"""
+    num = group_kw.shape[-1]
+    nudged = group_kw.unsqueeze(1) + _NUDGE_KW * torch.eye(num, dtype=torch.float64)
+    spread = [part.unsqueeze(1).expand(-1, num, -1) for part in base]
+    moved = grid_values(core, *spread, groups, nudged)
+    return ((moved - value.unsqueeze(1)) / _NUDGE_KW).transpose(1, 2)
