@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradmap.experiments.compare_markdown import markdown
@@ -25,8 +25,7 @@ def write_report(reports: Sequence[Report], results: Results, out: pathlib.Path)
     """
     rows = [{"task": report.task, **row} for report in reports for row in report.rows]
     write_text(out / "table.csv", _csv(("task", *COLUMNS), rows))
-    runs = run_rows(results)
-    write_text(out / "runs.csv", _csv(list(dict.fromkeys(n for row in runs for n in row)), runs))
+    write_text(out / "runs.csv", _csv((), run_rows(results)))
     whole = {
         "tasks": {report.task: _as_json(report) for report in reports},
         "facts": results.facts,
@@ -46,9 +45,11 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def _csv(first: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV: some columns first, then whatever other columns a row has."""
+    columns = dict.fromkeys([*first, *(name for row in rows for name in row)])
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
