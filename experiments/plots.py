@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pathlib
 
-from gradmap.experiments.compare_report import Report
+from gradmap.envs.scenarios.stress import STRESSES
+from gradmap.experiments.compare_table import Report
 from gradmap.experiments.config_load import has_seeds, run_configs
+from gradmap.experiments.judged import judged_dates, judged_runs
 from gradmap.experiments.plot_multipliers import multiplier_map
+from gradmap.experiments.plot_profiles import improvement_bars, performance_profiles
+from gradmap.experiments.plot_stress import stress_figure
 from gradmap.experiments.plot_tradeoff import tradeoff
 from gradmap.experiments.plot_training import training_curves
 from gradmap.experiments.plot_voltages import voltage_envelopes
@@ -47,6 +51,21 @@ def draw_all(report: Report, results: Results, out: pathlib.Path) -> list[pathli
         files.append(voltage_envelopes(shown, feeder, limits, out / "voltages.png"))
     if "gradmap" in voltages:
         files.append(multiplier_map(voltages["gradmap"], feeder, out / "multipliers.png"))
+    return files + _draw_statistics(results, report.task, out)
+
+
+def _draw_statistics(results: Results, task: str, out: pathlib.Path) -> list[pathlib.Path]:
+    """Draws what compares runs day by day."""
+    split = results.config.split
+    judged = [m for m in results.methods if judged_runs(results, task, m, split)]
+    real = [method for method in judged if not METHODS[method].is_reference]
+    files = []
+    if real:
+        files.append(performance_profiles(results, task, out / "profiles.png", split))
+    if "gradmap" in real and len(real) > 1:
+        files.append(improvement_bars(results, task, out / "improvement.png", split=split))
+    if any(judged_dates(results, task, stress) for stress in STRESSES):
+        files.append(stress_figure(results, task, out / "stress.png"))
     return files
 
 
