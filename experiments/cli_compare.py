@@ -40,6 +40,8 @@ class Arguments:
         retry_failed: Try the runs again that have failed.
         engine: Where the runs go: processes on this machine, or tasks on a
             Ray cluster whose nodes share the folder.
+        ray_address: Ray cluster to join, such as `auto`; none for what
+            RAY_ADDRESS says, or else for a private one on this machine.
         plots: Whether to draw plots and report.
         settings: The comparison.
     """
@@ -49,6 +51,7 @@ class Arguments:
     fresh: bool = False
     retry_failed: bool = False
     engine: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
     plots: bool = True
     settings: Annotated[CompareConfig, arg(name="")] = CompareConfig()
 
@@ -69,7 +72,7 @@ def run(command: str, words: Sequence[str]) -> int:
     # Here, not above: help and faults on the command line need no torch.
     from gradmap.experiments import compare
 
-    engine = compare.load_engine(arguments.engine)
+    engine = compare.load_engine(arguments.engine, arguments.ray_address)
     jobs = compare.prepare(settings, out, arguments.fresh, arguments.retry_failed)
     workers = compare.num_workers(settings, arguments.engine, len(jobs))
     if not compare.train_and_judge(jobs, workers, engine):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
 import pathlib
 import shutil
 from collections.abc import Sequence
@@ -20,21 +20,28 @@ from gradmap.feeders.errors import GradmapError
 
 EngineName = Literal["local", "ray"]
 
-_ENGINES = {
-    "local": ("gradmap.experiments.local_engine", "run_jobs"),
-    "ray": ("gradmap.experiments.ray_engine", "run_jobs_on_ray"),
-}
 
-
-def load_engine(name: EngineName) -> Engine:
+def load_engine(name: EngineName, address: str | None = None) -> Engine:
     """Where the processes of a comparison run.
 
     Args:
         name: `local` for this machine, `ray` for a Ray cluster.
+        address: The cluster's address, such as `auto`.
+
+    Raises:
+        GradmapError: If Ray is asked for and not installed, or an address is
+            given without it.
     """
-    module, function = _ENGINES[name]
-    engine: Engine = getattr(importlib.import_module(module), function)
-    return engine
+    if name == "ray":
+        from gradmap.experiments.ray_engine import check_ray, run_jobs_on_ray
+
+        check_ray("gradmap compare --engine ray")
+        return functools.partial(run_jobs_on_ray, address=address)
+    if address is not None:
+        raise GradmapError("--ray-address is of --engine ray; give both or none")
+    from gradmap.experiments.local_engine import run_jobs
+
+    return run_jobs
 
 
 def check_buildable(config: CompareConfig) -> None:
