@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("cli_train", "train one method"),
     "evaluate": ("cli_evaluate", "judge a trained run on days it has not seen"),
     "compare": ("cli_compare", "train and judge several methods on equal terms"),
+    "tune": ("cli_tune", "search the settings of methods, as many trials for each"),
     "curves": ("cli_curves", "draw the seeds of a comparison together"),
     "validate": ("cli_validate", "hold the power flow to OpenDSS"),
     "bench": ("bench", "time the power flow and its gradient beside OpenDSS"),
