@@ -84,7 +84,7 @@ def main_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = tuple(S
     """The main table in Markdown, a family of methods after the other.
 
     Args:
-        rows: From `gradmap.experiments.compare_table.table_rows`.
+        rows: From `gradmap.experiments.summary.summarise_results`.
         names: Columns to show, `title` first.
     """
     body, families = [], {row["family"] for row in rows}
@@ -128,7 +128,7 @@ def calibration_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the table says of the task: that it binds and can be solved.
 
     Args:
-        rows: From `table_rows`.
+        rows: From `gradmap.experiments.summary.summarise_results`.
     """
     found = calibration(rows)
     yes = {True: "yes", False: "NO", None: "unknown"}
@@ -146,7 +146,7 @@ def failure_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each method of which a run has no figures, and why.
 
     Args:
-        rows: From `table_rows`.
+        rows: From `gradmap.experiments.summary.summarise_results`.
     """
     lines = [f"- {row['title']}: {row['status']}" for row in rows if row["status"] != "done"]
     return ["\n".join(["Without figures:", "", *lines])] if lines else []

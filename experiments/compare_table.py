@@ -85,8 +85,8 @@ def make_report(results: Results, task: str) -> Report:
         task,
         next(iter(configs.values())).task.num_agents,
         config,
-        table_rows(results, task),
-        {split: table_rows(results, task, split) for split in config.splits[1:]},
+        summarise_results(results, task, config.split),
+        {split: summarise_results(results, task, split) for split in config.splits[1:]},
         races(results, task),
         results.facts,
     )
@@ -113,26 +113,11 @@ def races(results: Results, task: str) -> list[Race]:
     return [race(rows, level, margin) for margin in target.cost_margin_pct] if rows else []
 
 
-def table_rows(results: Results, task: str, split: str | None = None) -> list[dict[str, Any]]:
-    """Builds the table of a task.
-
-    Args:
-        results: The comparison.
-        task: Name of the task.
-        split: Days; those of the comparison's table if None.
-
-    Returns:
-        A row a method; see `gradmap.experiments.summary.summarise_results`.
-    """
-    split = results.config.split if split is None else split
-    return summarise_results(results, task, split)
-
-
 def calibration(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Whether the task binds and can be solved, from the table's rows.
 
     Args:
-        rows: From `table_rows`.
+        rows: From `gradmap.experiments.summary.summarise_results`.
 
     Returns:
         The share of node-steps that violate under selfish devices and under

@@ -16,7 +16,7 @@ def tradeoff(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> pathlib.P
     """Draws every method of the table as a point; left and down is better.
 
     Args:
-        rows: From `gradmap.experiments.compare_table.table_rows`.
+        rows: From `gradmap.experiments.summary.summarise_results`.
         path: The file.
 
     Returns:

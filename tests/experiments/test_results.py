@@ -11,12 +11,13 @@ import pytest
 
 from gradmap.experiments.compare_markdown import markdown
 from gradmap.experiments.compare_report import write_report
-from gradmap.experiments.compare_table import COLUMNS, calibration, make_report, table_rows
+from gradmap.experiments.compare_table import COLUMNS, calibration, make_report
 from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import RunKey
 from gradmap.experiments.files import write_json
 from gradmap.experiments.results import load_results, read_judgement, run_folder
 from gradmap.experiments.runs import RunFolder
+from gradmap.experiments.summary import summarise_results
 from gradmap.feeders.errors import GradmapError
 
 TASK = "ieee123-mixed-v1"
@@ -117,7 +118,7 @@ def test_a_folder_that_holds_no_comparison_is_refused(tmp_path: pathlib.Path) ->
 def test_the_table_has_its_columns(out: pathlib.Path, fake_comparison: types.ModuleType) -> None:
     fake_comparison.fail(out, RunKey(TASK, "idle", 0), "out of memory")
     results = load_results(out)
-    rows = table_rows(results, TASK)
+    rows = summarise_results(results, TASK)
     assert list(COLUMNS[: len(NEEDED)]) == NEEDED
     assert [row["num_seeds"] for row in rows[:2]] == [2, 2]
     assert rows[0]["cost_usd_per_day"] == pytest.approx(-88.5)
