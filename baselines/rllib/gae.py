@@ -12,36 +12,13 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from torch import Tensor
 
+from gradmap.baselines.advantages import generalised_advantages
 from gradmap.baselines.rllib.learners import mean_over_learners
 from gradmap.baselines.rllib.module import StackedPPOModule
 from gradmap.feeders.errors import GradmapError
 
 KEPT = (Columns.ACTION_LOGP, Columns.ACTION_DIST_INPUTS)
 """What sampling noted and learning needs."""
-
-
-def generalised_advantages(
-    rewards: Tensor, values: Tensor, discount: float, gae_lambda: float
-) -> Tensor:
-    """Generalised advantage estimation (Schulman et al. 2016), along the first axis.
-
-    Args:
-        rewards: Rewards of an episode's steps. `[time, ...]`
-        values: Values before each step and after the last, where it is 0 if
-            the episode has ended. `[time + 1, ...]`
-        discount: Discount of a step.
-        gae_lambda: Decay of the estimators' weights.
-
-    Returns:
-        Advantages. `[time, ...]`
-    """
-    errors = rewards + discount * values[1:] - values[:-1]
-    running = torch.zeros_like(errors[0])
-    advantages = torch.empty_like(errors)
-    for step in range(len(errors) - 1, -1, -1):
-        running = errors[step] + discount * gae_lambda * running
-        advantages[step] = running
-    return advantages
 
 
 class JointBatchAndGAE(ConnectorV2):

@@ -16,7 +16,8 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.postprocessing.value_predictions import compute_value_targets
 
-from gradmap.baselines.rllib.gae import JointBatchAndGAE, generalised_advantages
+from gradmap.baselines.advantages import generalised_advantages
+from gradmap.baselines.rllib.gae import JointBatchAndGAE
 from gradmap.feeders.errors import GradmapError
 from tests.baselines.rllib.learning import (
     NUM_FEATURES,
