@@ -14,6 +14,10 @@ WORKERS ?= $(CORES)
 # Arguments passed on: `make test ARGS="-k battery"`, `make compare ARGS="--help"`.
 ARGS ?=
 
+# Of `make tune`: trials of each method, and seconds that each trains.
+TRIALS ?= 8
+SECONDS ?= 40
+
 # Comparisons of `make learning`, by the names of their configurations.
 LEARNING ?= learning20 learning100
 
@@ -24,7 +28,7 @@ SOURCES := gradmap $(PACKAGES) tests
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install compare study speed learning validate readme test test-slow lint format types \
+.PHONY: help install compare study speed tune learning validate readme test test-slow lint format types \
   links bench docs dist clean
 
 help: ## print this list
@@ -52,6 +56,10 @@ study: $(STAMP) ## the long comparison, ten seeds, about a day; writes results/s
 
 speed: $(STAMP) ## time to the target over five seeds; writes results/speed/
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare speed $(ARGS)
+
+# Trials that are over are kept; a longer search (TRIALS=16) goes on from a shorter one.
+tune: $(STAMP) ## search the settings of every method: TRIALS each, SECONDS a trial
+	OMP_NUM_THREADS=1 $(BIN)/gradmap tune all --trials $(TRIALS) --budget.seconds $(SECONDS) $(ARGS)
 
 # A method without figures (exit code 1) does not keep the others from theirs.
 learning: $(STAMP) ## train IPPO and MAPPO over five seeds, draw curves, fill docs/marl.md
