@@ -123,7 +123,7 @@ def _terminal_voltage(
     first, second = terminals.node_from[terminal], terminals.node_to[terminal]
     back = np.where(second == GROUND, 0.0, kilovolt[..., second])
     across = np.abs(kilovolt[..., first] - back) / terminals.kv_rated[terminal]
-    return across.astype(np.float32)
+    return np.asarray(across, np.float32)
 
 
 def _physical(core: Core, seen: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
