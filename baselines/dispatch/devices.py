@@ -12,8 +12,8 @@ battery may charge and discharge in the same step. With a positive price that
 only burns money; where a price of the network is so negative that burning
 pays, the problem is a relaxation, and its value still a lower bound.
 
-Arrays are numpy, float64, `[variable, time, device, batch]`: the time loop
-then runs over contiguous slices.
+Arrays are numpy, float64, `[variable, time, device]`, one day at a time: its
+numbers stay in the cache, and the loop over time runs over contiguous slices.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ _TEMP_RANGE_K = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A fleet over a horizon; shapes broadcast to `[variable, time, device, batch]`.
+    """A fleet over a horizon; shapes broadcast to `[variable, time, device]`.
 
     Attributes:
         upper: Upper end of every variable's box.
         cost: Linear cost, $ per unit of the variable.
         curvature: Second derivative of the cost.
         start: Where an interior method begins, inside the box.
-        gain: What each control adds to the state. `[control, time, device, batch]`
+        gain: What each control adds to the state. `[control, time, device]`
         sign: Sign of each part of the state, 1 or -1. `[part]`
-        decay: What is left of a state a step later. `[device, 1]`
+        decay: What is left of a state a step later. `[device]`
         drift: What moves the state without control, the initial state
-            included. `[time, device, batch]`
+            included. `[time, device]`
         power_control: Power drawn per unit of each control, kW. `[control]`
         power_state: Power drawn per unit of the state, kW.
-        constant: Cost that no choice moves, $. `[batch]`
-        action_of: Turns power drawn `[time, device, batch]` into actions.
+        constant: Cost that no choice moves, $.
+        action_of: Turns power drawn `[time, device]` into actions.
     """
 
     upper: Array
@@ -70,7 +70,7 @@ class Block:
     drift: Array
     power_control: Array
     power_state: float
-    constant: Array
+    constant: float
     action_of: Callable[[Array], Array]
 
     @property
@@ -80,14 +80,14 @@ class Block:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """`(variable, time, device, batch)`."""
+        """`(variable, time, device)`."""
         return self.upper.shape
 
 
 def fleet_blocks(
     fleets: Sequence[Fleet], states: Sequence[Tensor], horizon: Horizon
-) -> tuple[Block, ...]:
-    """Writes the fleets as convex problems.
+) -> list[tuple[Block, ...]]:
+    """Writes the fleets as convex problems, those of each day in turn.
 
     Args:
         fleets: The fleets.
@@ -103,8 +103,38 @@ def fleet_blocks(
         raise GradmapError(
             f"no dispatch problem for device type {', '.join(unknown)}; expected {known}"
         )
-    pairs = zip(fleets, states, strict=True)
-    return tuple(_MAKERS[type(fleet)](fleet, state, horizon) for fleet, state in pairs)
+    return [
+        tuple(
+            _MAKERS[type(fleet)](fleet, _array(state[day]).T, _Outlook.of(horizon, day))
+            for fleet, state in zip(fleets, states, strict=True)
+        )
+        for day in range(len(horizon.tariff_usd_per_kwh))
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outlook:
+    """A day's horizon: $ for a kW over a step, weather, COP `[time, 1]`, end of day."""
+
+    dt_hours: float
+    price: Array
+    temp_degc: Array
+    performance: Array
+    last_performance: float
+    refill_usd_per_kwh: float
+
+    @classmethod
+    def of(cls, horizon: Horizon, day: int) -> _Outlook:
+        temp = horizon.temp_outdoor_degc[day]
+        performance = _array(cop(temp))[:, None]
+        return cls(
+            horizon.dt_hours,
+            horizon.dt_hours * _array(horizon.tariff_usd_per_kwh[day])[:, None],
+            _array(temp)[:, None],
+            performance,
+            float(performance[-1, 0] if horizon.is_day_end else performance.mean()),
+            horizon.refill_usd_per_kwh,
+        )
 
 
 def _array(tensor: Tensor) -> Array:
@@ -113,17 +143,12 @@ def _array(tensor: Tensor) -> Array:
 
 
 def _parameters(fleet: Any, *names: str) -> list[Array]:
-    """Parameters as `[device, 1]`."""
-    return [_array(getattr(fleet, name))[:, None] for name in names]
-
-
-def _prices(horizon: Horizon) -> Array:
-    """$ for a kW drawn over a step. `[time, 1, batch]`"""
-    return horizon.dt_hours * _array(horizon.tariff_usd_per_kwh).T[:, None]
+    """Parameters as arrays. `[device]` each"""
+    return [_array(getattr(fleet, name)) for name in names]
 
 
 def _whole(*parts: Array) -> Array:
-    """Stacks variables after broadcasting. `[variable, time, device, batch]`"""
+    """Stacks variables after broadcasting. `[variable, time, device]`"""
     return np.stack(np.broadcast_arrays(*parts))
 
 
@@ -134,22 +159,22 @@ def _at_end(value: Array, like: Array) -> Array:
     return array
 
 
-def _battery_block(fleet: BatteryFleet, state: Tensor, horizon: Horizon) -> Block:
+def _battery_block(fleet: BatteryFleet, state: Array, ahead: _Outlook) -> Block:
     """Charge, discharge and energy stored, kW and kWh."""
     p_max, capacity, eta, wear = _parameters(
         fleet, "p_max_kw", "energy_max_kwh", "efficiency", "wear_usd_per_kwh"
     )
-    energy, first = _array(state).transpose(2, 1, 0)
-    dt, price = horizon.dt_hours, _prices(horizon)
+    energy, first = state
+    dt, price = ahead.dt_hours, ahead.price
     drift = np.zeros((len(price), *energy.shape))
     drift[0] = energy
-    worth = horizon.refill_usd_per_kwh * eta
+    worth = ahead.refill_usd_per_kwh * eta
     one = np.ones_like(drift)
     upper = _whole(p_max * one, p_max * one, capacity * one)
     return Block(
         upper=upper,
         cost=_whole(price + wear * dt, wear * dt - price, _at_end(-worth, drift)),
-        curvature=np.zeros((3, 1, 1, 1)),
+        curvature=np.zeros((3, 1, 1)),
         start=0.5 * upper,
         gain=_whole(dt * eta * one, -dt / eta * one),
         sign=np.ones(1),
@@ -157,27 +182,24 @@ def _battery_block(fleet: BatteryFleet, state: Tensor, horizon: Horizon) -> Bloc
         drift=drift,
         power_control=np.array([1.0, -1.0]),
         power_state=0.0,
-        constant=(worth * first).sum(0),
+        constant=float((worth * first).sum()),
         action_of=lambda p_kw: p_kw / p_max,
     )
 
 
-def _heat_pump_block(fleet: HeatPumpFleet, state: Tensor, horizon: Horizon) -> Block:
+def _heat_pump_block(fleet: HeatPumpFleet, state: Array, ahead: _Outlook) -> Block:
     """Power; temperature as its place in the band plus kelvins above less those below."""
     p_max, loss, constant_h, rise, low, high, discomfort = _parameters(
         fleet,
         *("p_max_kw", "loss_kw_per_k", "time_constant_hours", "gain_k"),
         *("comfort_low_degc", "comfort_high_degc", "discomfort_usd_per_kh"),
     )
-    indoor, first = _array(state).transpose(2, 1, 0)
-    dt, price = horizon.dt_hours, _prices(horizon)
-    outdoor = _array(horizon.temp_outdoor_degc).T[:, None]
-    performance = _array(cop(horizon.temp_outdoor_degc)).T[:, None]
+    indoor, first = state
+    dt, price = ahead.dt_hours, ahead.price
     decay = np.exp(-dt / constant_h)
-    drift = (1.0 - decay) * (outdoor + rise - low)
+    drift = (1.0 - decay) * (ahead.temp_degc + rise - low)
     drift[0] += decay * (indoor - low)
-    last = performance[-1] if horizon.is_day_end else performance.mean(0)
-    worth = horizon.refill_usd_per_kwh * loss * constant_h / last
+    worth = ahead.refill_usd_per_kwh * loss * constant_h / ahead.last_performance
     one = np.ones_like(drift)
     ends, kelvin = _at_end(worth, drift), dt * discomfort * one
     upper = _whole(p_max * one, (high - low) * one, _TEMP_RANGE_K * one, _TEMP_RANGE_K * one)
@@ -186,26 +208,26 @@ def _heat_pump_block(fleet: HeatPumpFleet, state: Tensor, horizon: Horizon) -> B
     return Block(
         upper=upper,
         cost=_whole(price * one, -ends, kelvin - ends, kelvin + ends),
-        curvature=np.zeros((4, 1, 1, 1)),
+        curvature=np.zeros((4, 1, 1)),
         start=start,
-        gain=_whole((1.0 - decay) * performance / loss),
+        gain=_whole((1.0 - decay) * ahead.performance / loss),
         sign=np.array([1.0, 1.0, -1.0]),
         decay=decay,
         drift=drift,
         power_control=np.ones(1),
         power_state=0.0,
-        constant=(worth * (first - low)).sum(0),
+        constant=float((worth * (first - low)).sum()),
         action_of=lambda p_kw: 2.0 * p_kw / p_max - 1.0,
     )
 
 
-def _generator_block(fleet: GeneratorFleet, state: Tensor, horizon: Horizon) -> Block:
+def _generator_block(fleet: GeneratorFleet, state: Array, ahead: _Outlook) -> Block:
     """Change of output above its steepest fall, and output, kW."""
     p_max, ramp, linear, square = _parameters(
         fleet, "p_max_kw", "ramp_kw", "fuel_usd_per_kwh", "fuel_usd_per_kw2h"
     )
-    before = _array(state)[..., 0].T
-    dt, price = horizon.dt_hours, _prices(horizon)
+    before = state[0]
+    dt, price = ahead.dt_hours, ahead.price
     drift = np.zeros((len(price), *before.shape)) - ramp
     drift[0] += before
     one = np.ones_like(drift)
@@ -221,12 +243,12 @@ def _generator_block(fleet: GeneratorFleet, state: Tensor, horizon: Horizon) -> 
         drift=drift,
         power_control=np.zeros(1),
         power_state=-1.0,
-        constant=np.zeros(before.shape[1]),
+        constant=0.0,
         action_of=lambda p_kw: -2.0 * p_kw / p_max - 1.0,
     )
 
 
-_MAKERS: dict[type, Callable[[Any, Tensor, Horizon], Block]] = {
+_MAKERS: dict[type, Callable[[Any, Array, _Outlook], Block]] = {
     BatteryFleet: _battery_block,
     HeatPumpFleet: _heat_pump_block,
     GeneratorFleet: _generator_block,
@@ -236,8 +258,3 @@ _MAKERS: dict[type, Callable[[Any, Tensor, Horizon], Block]] = {
 def has_reactive_power(fleet: Fleet) -> bool:
     """Whether the fleet draws reactive power in proportion to active power."""
     return isinstance(fleet, HeatPumpFleet)
-
-
-def start_states(states: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The states in float64, so that the accounts of a day are those of the model."""
-    return tuple(state.to(torch.float64) for state in states)

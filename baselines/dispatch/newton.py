@@ -26,17 +26,17 @@ class Newton:
     def __init__(self, block: Block) -> None:
         self.block = block
         self._controls = block.num_controls
-        self._sign = block.sign[:, None, None, None]
-        self._k = block.power_control[:, None, None, None]
+        self._sign = block.sign[:, None, None]
+        self._k = block.power_control[:, None, None]
 
     def state(self, v: Array) -> Array:
-        """The state `x` of the variables. `[time, device, batch]`"""
+        """The state `x` of the variables. `[time, device]`"""
         parts = v[self._controls :]
         x: Array = parts[0] if len(parts) == 1 else (self._sign * parts).sum(0)
         return x
 
     def power(self, v: Array) -> Array:
-        """Power drawn, without constant, kW. `[time, device, batch]`"""
+        """Power drawn, without constant, kW. `[time, device]`"""
         block = self.block
         p = np.zeros(block.shape[1:])
         for k, u in zip(block.power_control, v[: self._controls], strict=True):
@@ -45,7 +45,7 @@ class Newton:
         return p + block.power_state * self.state(v) if block.power_state else p
 
     def residual(self, v: Array) -> Array:
-        """By how much the state equation is missed. `[time, device, batch]`"""
+        """By how much the state equation is missed. `[time, device]`"""
         block, x = self.block, self.state(v)
         left = x - block.drift
         left[1:] -= block.decay * x[:-1]
@@ -57,8 +57,8 @@ class Newton:
         """What the rows' multipliers and the prices of power add to the cost.
 
         Args:
-            nu: Multiplier of the state equation. `[time, device, batch]`
-            price: Price of power, $/kW. `[time, device, batch]`
+            nu: Multiplier of the state equation. `[time, device]`
+            price: Price of power, $/kW. `[time, device]`
         """
         block = self.block
         out = np.empty(block.shape)
@@ -75,7 +75,7 @@ class Newton:
         return out
 
     def factor(self, inverse: Array) -> None:
-        """Factors the system at a diagonal `H^-1`, `[variable, time, device, batch]`."""
+        """Factors the system at a diagonal `H^-1`, `[variable, time, device]`."""
         block, decay = self.block, self.block.decay
         self.inverse = inverse
         controls, parts = inverse[: self._controls], inverse[self._controls :]
@@ -93,7 +93,7 @@ class Newton:
             self._pivot[t + 1] -= self._lower[t] * off[t]
 
     def _solve(self, right: Array) -> Array:
-        """`M^-1 right`, in place. `[time, device, batch]`"""
+        """`M^-1 right`, in place. `[time, device]`"""
         for t in range(len(self._lower)):
             right[t + 1] -= self._lower[t] * right[t]
         right /= self._pivot
@@ -102,7 +102,7 @@ class Newton:
         return right
 
     def _couple(self, price: Array) -> Array:
-        """`A H^-1 C^T price`. `[time, device, batch]`"""
+        """`A H^-1 C^T price`. `[time, device]`"""
         out = self._same * price
         if self._next is not None:
             out[1:] += self._next * price[:-1]
@@ -122,7 +122,7 @@ class Newton:
         return nu, p
 
     def _couple_back(self, nu: Array) -> Array:
-        """`C H^-1 A^T nu`. `[time, device, batch]`"""
+        """`C H^-1 A^T nu`. `[time, device]`"""
         out = self._same * nu
         if self._next is not None:
             out[:-1] += self._next * nu[1:]
@@ -134,7 +134,7 @@ class Newton:
         Args:
             target: As in `target`.
             nu: What `target` returned.
-            price: Prices of power. `[time, device, batch]`
+            price: Prices of power. `[time, device]`
 
         Returns:
             The variables, and the multipliers.
@@ -150,7 +150,7 @@ class Newton:
 
         Yields:
             A step `t`, and by how much a price of 1 $/kW at `t` lowers power
-            at the steps from `t` on. `[time - t, device, batch]`
+            at the steps from `t` on. `[time - t, device]`
         """
         num = len(self._pivot)
         row = np.empty(self._pivot.shape)  # of M^-1, from t on

@@ -12,6 +12,7 @@ from torch import Tensor
 from gradmap.baselines.dispatch.devices import Block, fleet_blocks
 from gradmap.baselines.dispatch.horizon import Horizon
 from gradmap.baselines.dispatch.interior import Solution, solve_interior
+from gradmap.baselines.dispatch.newton import Newton
 from gradmap.baselines.dispatch.rows import UNIT, Choice, Rows, extend, fill_rows
 from gradmap.baselines.dispatch.sensitivity import GridModel
 from gradmap.envs.devices.base import DeviceStep, Fleet, Surroundings
@@ -97,11 +98,12 @@ def solve_dispatch(
     iterations = 0
     for num_rounds in range(1, max_rounds + 1):
         rows = _no_rows(batch, time) if model is None else model.rows(chosen)
-        found = solve_interior(
-            blocks, groups, rows, price_max=limit_usd * UNIT, tolerance=tolerance
-        )
-        iterations += found.iterations
-        action, p_kw, cost = _play(fleets, states, horizon, _actions(blocks, found))
+        found = [
+            solve_interior(*day, price_max=limit_usd * UNIT, tolerance=tolerance)
+            for day in zip(blocks, [groups] * batch, rows, strict=True)
+        ]
+        iterations += sum(each.iterations for each in found)
+        action, p_kw, cost = play_devices(fleets, states, horizon, actions_of(blocks, found))
         excess = torch.zeros(batch, dtype=torch.float64)
         if model is None:
             break
@@ -113,7 +115,7 @@ def solve_dispatch(
         p_kw=p_kw,
         action=action,
         cost_usd=cost,
-        bound_usd=torch.from_numpy(found.bound_usd),
+        bound_usd=torch.tensor([each.bound_usd for each in found], dtype=torch.float64),
         excess=excess,
         price_usd=price,
         choice=chosen,
@@ -130,7 +132,7 @@ class _Model:
         names = ("value", "per_kw", "group_kw", "low", "high")
         self.arrays = {name: getattr(grid, name).numpy() for name in names}
 
-    def rows(self, choice: Choice) -> Rows:
+    def rows(self, choice: Choice) -> list[Rows]:
         """The rows of a choice."""
         return fill_rows(choice, **self.arrays)
 
@@ -146,41 +148,56 @@ class _Model:
         chosen, added = extend(choice, beyond, self.arrays["per_kw"], is_high, _ROWS_PER_STEP)
         return depth.amax((1, 2)).clamp_min(0.0), chosen, added
 
-    def prices(self, choice: Choice, found: Solution) -> Tensor:
+    def prices(self, choice: Choice, found: Sequence[Solution]) -> Tensor:
         """The rows' prices laid out by limit."""
         out = np.zeros(self.arrays["value"].shape)
-        slots = found.price.shape[2]
+        price = np.stack([each.price for each in found])
+        slots = price.shape[2]
         limit, is_high = choice.limit[..., :slots], choice.is_high[..., :slots]
-        b, t, s = np.nonzero((limit >= 0) & (found.price != 0))
+        b, t, s = np.nonzero((limit >= 0) & (price != 0))
         sign = np.where(is_high[b, t, s], 1.0, -1.0) / UNIT
-        np.add.at(out, (b, t, limit[b, t, s]), sign * found.price[b, t, s])
+        np.add.at(out, (b, t, limit[b, t, s]), sign * price[b, t, s])
         return torch.from_numpy(out)
 
 
-def _no_rows(batch: int, time: int) -> Rows:
-    shape = (batch, time, 1)
-    return Rows(np.zeros((*shape, 1)), np.ones(shape), np.zeros(shape, bool))
+def _no_rows(batch: int, time: int) -> list[Rows]:
+    shape = (time, 1)
+    return [Rows(np.zeros((*shape, 1)), np.ones(shape), np.zeros(shape, bool))] * batch
 
 
-def _actions(blocks: Sequence[Block], found: Solution) -> list[Tensor]:
-    """Actions of each fleet, float32. `[time, batch, device]` each"""
-    parts = []
-    for block, v in zip(blocks, found.variables, strict=True):
-        controls, states = v[: block.num_controls], v[block.num_controls :]
-        p = (block.power_control[:, None, None, None] * controls).sum(0)
-        p = p + block.power_state * (block.sign[:, None, None, None] * states).sum(0)
-        action = np.clip(block.action_of(p), -1.0, 1.0).transpose(0, 2, 1)
-        parts.append(torch.from_numpy(np.ascontiguousarray(action)).float())
-    return parts
+def actions_of(blocks: Sequence[Sequence[Block]], found: Sequence[Solution]) -> list[Tensor]:
+    """Actions of each fleet, float32. `[batch, time, device]` each
+
+    Args:
+        blocks: The fleets of each day.
+        found: Their solutions.
+    """
+    days = []
+    for fleets, solution in zip(blocks, found, strict=True):
+        pairs = zip(fleets, solution.variables, strict=True)
+        days.append([block.action_of(Newton(block).power(v)) for block, v in pairs])
+    return [
+        torch.from_numpy(np.clip(np.stack(fleet), -1.0, 1.0)).float()
+        for fleet in zip(*days, strict=True)
+    ]
 
 
-def _play(
+def play_devices(
     fleets: Sequence[Fleet], states: Sequence[Tensor], horizon: Horizon, actions: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Lets the devices follow the actions; returns actions, power and cost.
+    """Lets the devices follow actions.
 
     The devices' own step has the last word on what they can do, so that the
     power is the environment's to rounding.
+
+    Args:
+        fleets: The fleets.
+        states: Their states where the horizon begins. `[batch, device, entry]`
+        horizon: Prices and weather.
+        actions: Of each fleet. `[batch, time, device]`
+
+    Returns:
+        Actions and power of all agents, `[batch, time, agent]`, and the cost, `[batch]`.
     """
     now = [state.detach().cpu().double() for state in states]
     tariff, temp = horizon.tariff_usd_per_kwh.cpu(), horizon.temp_outdoor_degc.cpu()
@@ -196,9 +213,9 @@ def _play(
         )
         done: list[DeviceStep] = []
         for k, (fleet, action) in enumerate(zip(fleets, actions, strict=True)):
-            now[k], step = fleet.step(now[k], action[t].double(), around)
+            now[k], step = fleet.step(now[k], action[:, t].double(), around)
             done.append(step)
             usd = step.energy_usd + step.fuel_usd + step.wear_usd + step.discomfort_usd
             cost = cost + usd.sum(-1)
         power.append(torch.cat([step.p_kw for step in done], -1))
-    return torch.cat(actions, -1).transpose(0, 1), torch.stack(power, 1), cost
+    return torch.cat(actions, -1), torch.stack(power, 1), cost

@@ -47,12 +47,12 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows `per_kw @ group power <= right`, in `UNIT`. `[batch, time, slot, ...]`
+    """A day's rows `per_kw @ group power <= right`, in `UNIT`.
 
     Attributes:
-        per_kw: Coefficients, 0 in empty slots. `[batch, time, slot, group]`
-        right: Right side; 1 in empty slots.
-        is_used: Whether a slot holds a row.
+        per_kw: Coefficients, 0 in empty slots. `[time, slot, group]`
+        right: Right side; 1 in empty slots. `[time, slot]`
+        is_used: Whether a slot holds a row. `[time, slot]`
     """
 
     per_kw: Array
@@ -62,8 +62,8 @@ class Rows:
 
 def fill_rows(
     choice: Choice, value: Array, per_kw: Array, group_kw: Array, low: Array, high: Array
-) -> Rows:
-    """Writes the rows of a linear model.
+) -> list[Rows]:
+    """Writes the rows of a linear model, those of each day in turn.
 
     Args:
         choice: Which limits.
@@ -82,7 +82,8 @@ def fill_rows(
     at = np.take_along_axis(value, index, axis=2)
     room = np.where(choice.is_high, high[index] - at, at - low[index]) / UNIT
     right = room + np.matmul(slope, group_kw[..., None])[..., 0]
-    return Rows(slope, np.where(is_used, right, 1.0), is_used)
+    right = np.where(is_used, right, 1.0)
+    return [Rows(*day) for day in zip(slope, right, is_used, strict=True)]
 
 
 def extend(
