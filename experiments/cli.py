@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": ("cli_evaluate", "judge a trained run on days it has not seen"),
     "compare": ("cli_compare", "train and judge several methods on equal terms"),
     "tune": ("cli_tune", "search the settings of methods, as many trials for each"),
+    "export": ("cli_export", "keep a comparison's policies as small files"),
     "curves": ("cli_curves", "draw the seeds of a comparison together"),
     "validate": ("cli_validate", "hold the power flow to OpenDSS"),
     "bench": ("bench", "time the power flow and its gradient beside OpenDSS"),

@@ -25,6 +25,9 @@ are kept, so that a comparison that was stopped goes on where it was."""
 FAILED_CODE = 1
 """Exit code where a run has no figures."""
 
+CHECKPOINTS = pathlib.Path(__file__).parent / "checkpoints" / "quick"
+"""Policies of the quick comparison, in the repository and not in the wheel."""
+
 DEFAULT = "quick"
 """The comparison that is made where none is named."""
 
@@ -42,6 +45,9 @@ class Arguments:
             Ray cluster whose nodes share the folder.
         ray_address: Ray cluster to join, such as `auto`; none for what
             RAY_ADDRESS says, or else for a private one on this machine.
+        from_checkpoints: Train nothing: judge the policies that `gradmap
+            export` has kept in this folder; if it is not named, those of the
+            quick comparison in the repository.
         plots: Whether to draw plots and report.
         settings: The comparison.
     """
@@ -52,6 +58,7 @@ class Arguments:
     retry_failed: bool = False
     engine: Literal["local", "ray"] = "local"
     ray_address: str | None = None
+    from_checkpoints: pathlib.Path | None = None
     plots: bool = True
     settings: Annotated[CompareConfig, arg(name="")] = CompareConfig()
 
@@ -67,13 +74,20 @@ def run(command: str, words: Sequence[str]) -> int:
         0; 1 if a run has no figures; 130 if it was asked to stop.
     """
     arguments = _arguments(list(words))
-    settings = arguments.settings
-    out = arguments.out or pathlib.Path("results") / pathlib.Path(arguments.config).stem
+    settings, source = arguments.settings, arguments.from_checkpoints
+    out = arguments.out or pathlib.Path("results") / (
+        pathlib.Path(arguments.config).stem if source is None else f"{source.name}-checkpoints"
+    )
     # Here, not above: help and faults on the command line need no torch.
     from gradmap.experiments import compare
 
     engine = compare.load_engine(arguments.engine, arguments.ray_address)
-    jobs = compare.prepare(settings, out, arguments.fresh, arguments.retry_failed)
+    if source is None:
+        jobs = compare.prepare(settings, out, arguments.fresh, arguments.retry_failed)
+    else:
+        from gradmap.experiments.checkpoints import restore_comparison
+
+        jobs = restore_comparison(source, out)
     workers = compare.num_workers(settings, arguments.engine, len(jobs))
     if not compare.train_and_judge(jobs, workers, engine):
         line = shlex.join(["gradmap", command, *(w for w in words if w != "--fresh")])
@@ -89,6 +103,7 @@ def run(command: str, words: Sequence[str]) -> int:
 
 def _arguments(words: list[str]) -> Arguments:
     """Reads the command line in two passes: what the defaults are, then all."""
+    words = _name_checkpoints(words)
     config = take_option(words, "--config")
     if config is None and words and not words[0].startswith("-"):
         config = words.pop(0)
@@ -97,6 +112,16 @@ def _arguments(words: list[str]) -> Arguments:
     parsed = parse(Arguments, words, "gradmap compare", DESCRIPTION, default)
     run_configs(parsed.settings)  # overrides may name unknown methods
     return parsed
+
+
+def _name_checkpoints(words: list[str]) -> list[str]:
+    """Puts the default after `--from-checkpoints` where no folder follows it."""
+    option = "--from-checkpoints"
+    if option in words:
+        after = words.index(option) + 1
+        if after == len(words) or words[after].startswith("-"):
+            return [*words[:after], str(CHECKPOINTS), *words[after:]]
+    return words
 
 
 def _report(out: pathlib.Path, has_plots: bool) -> None:

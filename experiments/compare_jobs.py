@@ -146,12 +146,13 @@ Engine = Callable[[Sequence[Job], int, StopRequest, Show], None]
 """Runs jobs, a number of them at a time, until all are over or a stop is asked for."""
 
 
-def plan_jobs(config: CompareConfig, out: pathlib.Path) -> list[Job]:
+def plan_jobs(config: CompareConfig, out: pathlib.Path, is_checked: bool = True) -> list[Job]:
     """The jobs of a comparison, in the table's order.
 
     Args:
         config: The comparison.
         out: Its folder.
+        is_checked: Whether runs that it holds must be of this configuration.
 
     Raises:
         GradmapError: If the configuration is at fault, or the folder holds
@@ -162,7 +163,8 @@ def plan_jobs(config: CompareConfig, out: pathlib.Path) -> list[Job]:
         splits = own_splits(config, METHODS[key.method])
         engines = {split: wanted_engines(config, split) for split in splits}
         job = Job(key, run, run_folder(out, key), run_log(out, key), engines)
-        check_folder(job)
+        if is_checked:
+            check_folder(job)
         if job.failed_mark.exists():
             job.state, job.reason = "failed", job.failed_mark.read_text("utf-8").strip()
         jobs.append(job)

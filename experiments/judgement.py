@@ -14,9 +14,10 @@ from rich.table import Table
 
 from gradmap.envs.scenarios.model import SPLITS
 from gradmap.envs.scenarios.stress import Stress, find_stress, stress_days
-from gradmap.experiments.assembly import Assembly, assemble, load_state
+from gradmap.experiments.assembly import Assembly
 from gradmap.experiments.evaluate import Engine, Evaluation, Played, judge, pick_days, play
 from gradmap.experiments.files import write_json
+from gradmap.experiments.frozen import load_run
 from gradmap.experiments.metrics import QUANTITIES
 from gradmap.experiments.offline import OfflinePolicy
 from gradmap.experiments.registry import method_spec
@@ -47,8 +48,9 @@ def judge_run(
             split, or the method knows no days but its own.
     """
     stress = _find_stress(folder, split)
-    with contextlib.closing(assemble(folder.config, stress.name if stress else None)) as assembly:
-        meta = load_state(folder.checkpoint(checkpoint), assembly)
+    name = stress.name if stress else None
+    loaded, meta = load_run(folder.config, folder.checkpoint(checkpoint), name)
+    with contextlib.closing(loaded) as assembly:
         core, spec = assembly.core, assembly.spec
         played = _play(assembly, split, stress)
         found = {engine: judge(core, played, engine) for engine in engines}
