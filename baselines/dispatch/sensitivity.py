@@ -2,7 +2,7 @@
 
 Devices are told apart by *group*: the terminal they sit at, and whether they
 draw reactive power in proportion to active power (heat pumps do). The slopes
-are forward differences of the three-phase power flow itself, in complex128.
+are exact derivatives of the three-phase power flow.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from gradmap.baselines.dispatch.devices import has_reactive_power
 from gradmap.envs.core import Core
 from gradmap.envs.devices.heat_pump import POWER_FACTOR
 from gradmap.feeders.errors import GradmapError
-from gradmap.feeders.powerflow.solve import solve_power_flow
+from gradmap.feeders.powerflow.response import current_response
+from gradmap.feeders.powerflow.solve import PowerFlow, solve_power_flow
 
-_NUDGE_KW = 2.0
 _KVAR_PER_KW = (POWER_FACTOR**-2 - 1.0) ** 0.5
 
 
@@ -108,6 +108,45 @@ class GridModel:
         )
 
 
+def terminal_powers(
+    base_p_kw: Tensor, base_q_kvar: Tensor, pv_kw: Tensor, groups: Groups, group_kw: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Powers at all terminals of the network, base load first; float64, on the CPU.
+
+    Args:
+        base_p_kw: Active base load. `[..., terminal]`
+        base_q_kvar: Reactive base load, likewise.
+        pv_kw: Photovoltaic generation, likewise.
+        groups: The groups.
+        group_kw: Their power. `[..., group]`
+
+    Returns:
+        Active and reactive power. `[..., 2 terminal]` each
+    """
+    p = (-pv_kw.cpu().double()).index_add(-1, groups.terminal, group_kw)
+    kvar = group_kw * groups.kvar_per_kw
+    q = torch.zeros_like(p).index_add(-1, groups.terminal, kvar)
+    pairs = ((base_p_kw, p), (base_q_kvar, q))
+    active, reactive = (torch.cat((base.cpu().double(), device), -1) for base, device in pairs)
+    return active, reactive
+
+
+def solve_grid(
+    core: Core, base: tuple[Tensor, Tensor, Tensor], groups: Groups, group_kw: Tensor
+) -> PowerFlow:
+    """Solves the power flow of a core's network.
+
+    Args:
+        core: The environment; its network is used, not its days.
+        base: Active and reactive base load, and photovoltaics. `[..., terminal]`
+        groups: The groups.
+        group_kw: Their power. `[..., group]`
+    """
+    powers = (part.to(core.device) for part in terminal_powers(*base, groups, group_kw))
+    with torch.no_grad():
+        return solve_power_flow(core.network, *powers)
+
+
 def grid_values(
     core: Core,
     base_p_kw: Tensor,
@@ -129,17 +168,9 @@ def grid_values(
     Returns:
         `[..., limit]`; NaN where the power flow does not converge.
     """
-    p = (-pv_kw.cpu().double()).index_add(-1, groups.terminal, group_kw)
-    kvar = group_kw * groups.kvar_per_kw
-    q = torch.zeros_like(p).index_add(-1, groups.terminal, kvar)
-    parts = [
-        torch.cat((base.cpu().double(), device), -1).to(core.device)
-        for base, device in ((base_p_kw, p), (base_q_kvar, q))
-    ]
-    with torch.no_grad():
-        flow = solve_power_flow(core.network, *parts)
-        v_pu = flow.v_magnitude_pu[..., core.limits.monitored]
-        return torch.cat((v_pu, flow.branch_loading), -1).cpu().double()
+    flow = solve_grid(core, (base_p_kw, base_q_kvar, pv_kw), groups, group_kw)
+    v_pu = flow.v_magnitude_pu[..., core.limits.monitored]
+    return torch.cat((v_pu, flow.branch_loading), -1).cpu().double()
 
 
 def linearise(
@@ -159,13 +190,11 @@ def linearise(
     """
     groups = Groups.of(core)
     group_kw = groups.total(p_kw)
-    base = (base_p_kw, base_q_kvar, pv_kw)
-    value = grid_values(core, *base, groups, group_kw)
-    slopes = [
-        _slopes(core, [part[day] for part in base], groups, group_kw[day], value[day])
-        for day in range(len(value))
+    pairs = [
+        _around(core, (base_p_kw[day], base_q_kvar[day], pv_kw[day]), groups, group_kw[day])
+        for day in range(len(p_kw))
     ]
-    per_kw = torch.stack(slopes)
+    value, per_kw = (torch.stack(part) for part in zip(*pairs, strict=True))
     if not bool(per_kw.isfinite().all()):
         raise GradmapError(
             "the power flow does not converge at the operating point of a dispatch; "
@@ -178,12 +207,40 @@ def linearise(
     return GridModel(value, per_kw, group_kw, low, high, groups.group)
 
 
-def _slopes(
-    core: Core, base: list[Tensor], groups: Groups, group_kw: Tensor, value: Tensor
-) -> Tensor:
-    """Forward differences of one day. `[time, limit, group]`"""
-    num = group_kw.shape[-1]
-    nudged = group_kw.unsqueeze(1) + _NUDGE_KW * torch.eye(num, dtype=torch.float64)
-    spread = [part.unsqueeze(1).expand(-1, num, -1) for part in base]
-    moved = grid_values(core, *spread, groups, nudged)
-    return ((moved - value.unsqueeze(1)) / _NUDGE_KW).transpose(1, 2)
+def _around(
+    core: Core, base: tuple[Tensor, Tensor, Tensor], groups: Groups, group_kw: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What is limited on one day, and its slopes. `[time, limit]`, `[time, limit, group]`"""
+    network = core.network
+    powers = [part.to(core.device) for part in terminal_powers(*base, groups, group_kw)]
+    with torch.no_grad():
+        flow = solve_power_flow(network, *powers)
+        terminal = groups.terminal.to(core.device) + network.num_load_terminals
+        moved = current_response(flow, *powers, terminal, groups.kvar_per_kw)
+        monitored = core.limits.monitored
+        nodes = torch.cat((monitored, monitored + network.num_nodes))
+        voltage = _magnitude_slopes(flow.v_pu[..., monitored], moved @ network.node[:, nodes])
+        value, current = flow.branch_loading, flow.branch_current_a / network.rating_a
+        per_a = network.conductor / network.rating_a.repeat(2)
+        worst = _worst_conductors(current.abs(), network.conductor_branch, value.shape[-1])
+        slopes = _magnitude_slopes(current, moved @ per_a)
+        loading = slopes.gather(2, worst.unsqueeze(1).expand(-1, slopes.shape[1], -1))
+        value = torch.cat((flow.v_magnitude_pu[..., monitored], value), -1)
+        per_kw = torch.cat((voltage, loading), -1).transpose(1, 2)
+    return value.cpu().double(), per_kw.cpu().double()
+
+
+def _magnitude_slopes(quantity: Tensor, moved: Tensor) -> Tensor:
+    """Slopes of magnitudes: `[time, n]` complex, `[time, group, 2 n]` planar."""
+    real, imaginary = moved.chunk(2, -1)
+    unit = (quantity / quantity.abs().clamp_min(1e-12)).unsqueeze(1)
+    return unit.real * real + unit.imag * imaginary
+
+
+def _worst_conductors(share: Tensor, branch: Tensor, num_branches: int) -> Tensor:
+    """The conductor of each branch that is loaded most; 0 for one without. `[time, branch]`"""
+    order = share.argsort(-1)
+    worst = share.new_zeros((len(share), num_branches), dtype=torch.int64)
+    for k in range(order.shape[1]):  # the last one written is the largest
+        worst.scatter_(1, branch[order[:, k : k + 1]], order[:, k : k + 1])
+    return worst

@@ -84,7 +84,7 @@ class ImplicitPowerFlow(torch.autograd.Function):
         for part in parts:
             rows = [x if len(parts) == 1 else x[part] for x in (p_kw, q_kvar, u, right)]
             batch = len(rows[0])
-            make = functools.partial(_Adjoint, network, batch)
+            make = functools.partial(Adjoint, network, batch)
             with network.pool.borrow(("adjoint", batch), make) as adjoint:
                 adjoint.linearise(*rows[:3])
                 grads.append(adjoint.solve(rows[3], tolerance))
@@ -104,7 +104,7 @@ def _right_side(network: Network, grad_u: Tensor | None, grad_j: Tensor | None) 
     return torch.addmm(grad_j, grad_u, network.adjoint)
 
 
-class _Adjoint:
+class Adjoint:
     """The linearised law of one chunk, and the adjoint solve on it."""
 
     def __init__(self, network: Network, batch: int) -> None:

@@ -1,0 +1,268 @@
+"""Tangents of the true limits of one day, around an operating point.
+
+Every voltage and every current of the feeder is very nearly an affine complex
+function of the power at the terminals. A *cut* holds one of them in one
+direction of the complex plane:
+
+    Re(e^(-j angle) I) <= rating        for a conductor,
+    Re(e^(-j angle) V) <= v_max         for a node, or >= v_min.
+
+A conductor's angle is that of the current which made the cut. As a current may
+not be longer than its rating in any direction, old cuts stay true when the
+current turns round. A node's angle is that of its voltage at the operating
+point, which hardly turns; there the cut is the tangent of the magnitude.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gradmap.baselines.dispatch.devices import Array
+from gradmap.baselines.dispatch.rows import UNIT, Rows
+from gradmap.baselines.dispatch.sensitivity import Groups, terminal_powers
+from gradmap.envs.constraints import Limits
+from gradmap.feeders.powerflow.response import current_response
+from gradmap.feeders.powerflow.solve import PowerFlow
+
+OVER, UNDER, CURRENT = 0, 1, 2
+"""Kinds of cuts: voltage above its limit, below it, current above its rating."""
+
+_ALIKE = 0.999  # cosine of two slopes of which the deeper one is enough
+_TURN = 0.1  # rad: a current that has turned by less needs no cut of its own
+
+
+@dataclasses.dataclass(frozen=True)
+class Cuts:
+    """Which limits are held, in no order.
+
+    Attributes:
+        step: Step of each. `[cut]`, int64
+        kind: `OVER`, `UNDER` or `CURRENT`. `[cut]`, int64
+        index: Monitored node or conductor. `[cut]`, int64
+        angle: Direction of a current, rad; unused for voltages. `[cut]`
+    """
+
+    step: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int64]
+    index: npt.NDArray[np.int64]
+    angle: Array
+
+    @classmethod
+    def none(cls) -> Cuts:
+        """Returns no cut."""
+        empty = np.zeros(0, np.int64)
+        return cls(empty, empty, empty, np.zeros(0))
+
+    def plus(self, step: int, kind: int, index: int, angle: float) -> Cuts:
+        """Returns these and one more."""
+        more = (step, kind, index, angle)
+        pairs = zip(dataclasses.astuple(self), more, strict=True)
+        return Cuts(*(np.append(old, np.asarray(new, old.dtype)) for old, new in pairs))
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+class Point:
+    """A day's network at an operating point; numpy, float64.
+
+    Args:
+        flow: The power flow there. `[time]`
+        limits: Limits of the network.
+
+    Attributes:
+        voltage: Voltage of the monitored nodes, p.u., complex. `[time, monitored]`
+        current: Current of every conductor over its rating, complex. `[time, conductor]`
+    """
+
+    def __init__(self, flow: PowerFlow, limits: Limits) -> None:
+        self.limits = limits
+        self._network = flow.network
+        voltage = flow.v_pu[..., limits.monitored]
+        current = flow.branch_current_a / flow.network.rating_a
+        self.voltage = voltage.detach().cpu().numpy().astype(np.complex128)
+        self.current = current.detach().cpu().numpy().astype(np.complex128)
+
+    def excess(self) -> list[Array]:
+        """By how much each limit is exceeded, by kind. `[time, ...]` each"""
+        size = np.abs(self.voltage)
+        limits = self.limits
+        return [
+            size - limits.vmax_pu,
+            limits.vmin_pu - size,
+            np.abs(self.current) - limits.loading_max,
+        ]
+
+    def left(self, cuts: Cuts, angle: Array | None = None) -> Array:
+        """What each cut holds down, in its direction or another one. `[cut]`
+
+        Args:
+            cuts: The cuts.
+            angle: Directions to look in; None for those of this point.
+        """
+        away = np.exp(-1j * (self.angles(cuts) if angle is None else angle))
+        voltage, current = (
+            matrix[cuts.step, np.minimum(cuts.index, matrix.shape[1] - 1)]
+            for matrix in (self.voltage, self.current)
+        )
+        quantity = np.real(away * np.where(cuts.kind == CURRENT, current, voltage))
+        found: Array = np.where(cuts.kind == UNDER, -quantity, quantity)
+        return found
+
+    def angles(self, cuts: Cuts) -> Array:
+        """Direction of each cut at this point. `[cut]`"""
+        nodes = np.minimum(cuts.index, self.voltage.shape[1] - 1)
+        found: Array = np.where(
+            cuts.kind == CURRENT, cuts.angle, np.angle(self.voltage[cuts.step, nodes])
+        )
+        return found
+
+    def columns(self, cuts: Cuts) -> Array:
+        """What a port current adds to each cut's left side. `[cut, 2 port]`"""
+        network, angle = self._network, self.angles(cuts)
+        node = network.node[:, self._monitored()].cpu().double().numpy()
+        conductor = (network.conductor / network.rating_a.repeat(2)).cpu().double().numpy()
+        found = np.empty((len(cuts), len(node)))
+        for matrix, is_own in ((node, cuts.kind != CURRENT), (conductor, cuts.kind == CURRENT)):
+            real, imaginary = np.hsplit(matrix, 2)
+            index, turn = cuts.index[is_own], angle[is_own]
+            found[is_own] = (np.cos(turn) * real[:, index] + np.sin(turn) * imaginary[:, index]).T
+        found[cuts.kind == UNDER] *= -1.0
+        return found
+
+    def _monitored(self) -> Tensor:
+        return torch.cat((self.limits.monitored, self.limits.monitored + self._network.num_nodes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tangents:
+    """Cuts as rows of a dispatch problem.
+
+    Attributes:
+        cuts: The cuts.
+        rows: The same as rows.
+        slot: Slot of each cut in its step's rows. `[cut]`
+        slope: Change of each left side with a group's power, per kW. `[cut, group]`
+        at: Left side at no power of any group. `[cut]`
+        angle: Direction of each cut. `[cut]`
+    """
+
+    cuts: Cuts
+    rows: Rows
+    slot: npt.NDArray[np.int64]
+    slope: Array
+    at: Array
+    angle: Array
+
+
+def responses(
+    flow: PowerFlow, base: tuple[Tensor, Tensor, Tensor], groups: Groups, group_kw: Tensor
+) -> Array:
+    """How port currents of a day answer to the groups' power. `[time, group, 2 port]`
+
+    Args:
+        flow: The power flow. `[time]`
+        base: Active and reactive base load, and photovoltaics. `[time, terminal]`
+        groups: The groups.
+        group_kw: Their power. `[time, group]`
+    """
+    p, q = terminal_powers(*base, groups, group_kw)
+    device = flow.network.device
+    terminal = (groups.terminal + flow.network.num_load_terminals).to(device)
+    found = current_response(flow, p.to(device), q.to(device), terminal, groups.kvar_per_kw)
+    array: Array = found.cpu().double().numpy()
+    return array
+
+
+def tangents(point: Point, response: Array, group_kw: Array, cuts: Cuts, margin: float) -> Tangents:
+    """Writes cuts as rows of a dispatch problem.
+
+    Args:
+        point: The operating point.
+        response: From `responses`.
+        group_kw: Power of the groups there. `[time, group]`
+        cuts: The cuts.
+        margin: How far inside the limits to stay.
+    """
+    limits = point.limits
+    columns = point.columns(cuts)
+    slope = np.einsum("cp,cgp->cg", columns, response[cuts.step])
+    at = point.left(cuts) - (slope * group_kw[cuts.step]).sum(1)
+    ends = np.array([limits.vmax_pu, -limits.vmin_pu, limits.loading_max])
+    slot = np.zeros(len(cuts), np.int64)
+    for t in np.unique(cuts.step):
+        own = cuts.step == t
+        slot[own] = np.arange(own.sum())
+    shape = (len(response), int(slot.max(initial=0)) + 1)
+    rows = Rows(np.zeros((*shape, response.shape[1])), np.ones(shape), np.zeros(shape, bool))
+    rows.per_kw[cuts.step, slot] = slope / UNIT
+    rows.right[cuts.step, slot] = (ends[cuts.kind] - margin - at) / UNIT
+    rows.is_used[cuts.step, slot] = True
+    return Tangents(cuts, rows, slot, slope, at, point.angles(cuts))
+
+
+def add_cuts(
+    cuts: Cuts, point: Point, response: Array, tolerance: float, num: tuple[int, int]
+) -> Cuts:
+    """Adds cuts where a point exceeds its limits, the deepest first.
+
+    Args:
+        cuts: The cuts so far.
+        point: The point.
+        response: From `responses`, at any point near by.
+        tolerance: Excess that needs no cut.
+        num: Voltages and currents to add in one step, at most.
+    """
+    known: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    for t, kind, index, angle in zip(*dataclasses.astuple(cuts), strict=True):
+        known.setdefault((t, kind), []).append((index, angle))
+    for kind, excess in enumerate(point.excess()):
+        for t in np.flatnonzero((excess > tolerance).any(1)):
+            held = known.get((t, kind), [])
+            open_ = [k for k in np.flatnonzero(excess[t] > tolerance)[_order(excess[t], tolerance)]]
+            wanted = [k for k in open_ if not _is_held(point, t, kind, k, held)]
+            limit = num[kind == CURRENT]
+            for k in _distinct(point, response, t, kind, wanted, limit):
+                angle = float(np.angle(point.current[t, k])) if kind == CURRENT else 0.0
+                cuts = cuts.plus(int(t), kind, k, angle)
+    return cuts
+
+
+def _order(excess: Array, tolerance: float) -> npt.NDArray[np.int64]:
+    """Order of the limits that are exceeded, the deepest first."""
+    found: npt.NDArray[np.int64] = np.argsort(-excess[excess > tolerance], kind="stable")
+    return found
+
+
+def _is_held(point: Point, t: int, kind: int, k: int, held: list[tuple[int, float]]) -> bool:
+    if kind != CURRENT:
+        return any(index == k for index, _ in held)
+    angle = float(np.angle(point.current[t, k]))
+    turns = (abs((angle - other + np.pi) % (2 * np.pi) - np.pi) for i, other in held if i == k)
+    return any(turn < _TURN for turn in turns)
+
+
+def _distinct(
+    point: Point, response: Array, t: int, kind: int, wanted: list[int], num: int
+) -> list[int]:
+    """The deepest limits of one step, none of them like a deeper one."""
+    if not wanted:
+        return []
+    size = len(wanted)
+    index = np.array(wanted, np.int64)
+    angle = np.angle(point.current[t, index]) if kind == CURRENT else np.zeros(size)
+    each = Cuts(np.full(size, t), np.full(size, kind), index, angle)
+    slope = point.columns(each) @ response[t].T
+    slope /= np.maximum(np.linalg.norm(slope, axis=1), 1e-30)[:, None]
+    is_open, chosen = np.ones(size, bool), []
+    while is_open.any() and len(chosen) < num:
+        k = int(np.argmax(is_open))
+        chosen.append(int(index[k]))
+        is_open &= slope @ slope[k] < _ALIKE
+        is_open[k] = False
+    return chosen
