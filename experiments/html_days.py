@@ -41,7 +41,7 @@ def days_data(results: Results, task: str, feeder: Feeder, num_days: int) -> dic
             if split in run.judgements and arrays is not None and method not in kept:
                 kept[method], runs[method] = arrays, run
     if not kept:
-        empty = {"agents": [], "methods": {}, "tariff": [], "load": [], "sun": []}
+        empty: dict[str, Any] = {"agents": [], "methods": {}, "tariff": [], "load": [], "sun": []}
         grid = grid_data(feeder, [])
         return {"grid": grid, "days": [], "voltages": {}, "multipliers": {}, "traces": empty}
     shown = "selfish" if "selfish" in kept else next(iter(kept))

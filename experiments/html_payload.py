@@ -77,7 +77,9 @@ def payload(results: Results) -> dict[str, Any]:
 def _task(results: Results, task: str) -> dict[str, Any]:
     config, setting = results.config, _setting(results.config, task)
     feeder = load_feeder(setting.feeder, setting.taps)
-    tables = {split: finite(summarise_results(results, task, split)) for split in config.splits}
+    tables: dict[str, Any] = {
+        split: finite(summarise_results(results, task, split)) for split in config.splits
+    }
     steps = setting.scenarios.steps_per_day
     num_days = 4 if len(results.tasks) <= _SEVERAL_TASKS else 2
     counts = setting.mix.counts(setting.num_agents)

@@ -45,7 +45,7 @@ function agentDay(task, state) {
 }
 
 function dash(method, i) {
-  return sv("svg", { width: 30, height: 10, "aria-hidden": "true" },
+  return sv("svg", { width: 30, height: 10, "aria-hidden": "true", "data-dash": i, "data-owner": method.name },
     sv("line", { x1: 1, x2: 29, y1: 5, y2: 5, stroke: shade(method.colour), "stroke-width": 2.4, "stroke-dasharray": i ? "6 3" : null }));
 }
 

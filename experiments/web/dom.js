@@ -273,7 +273,7 @@ function marker(method, r = 5) {
 }
 
 function glyph(method) {
-  return sv("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, marker(method));
+  return sv("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true", "data-glyph": method.name }, marker(method));
 }
 
 function segments(label, options, current, choose) {

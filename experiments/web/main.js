@@ -37,14 +37,10 @@ function render(index) {
 
 function repaint() {
   for (const each of charts) each.paint();
-  for (const svg of document.querySelectorAll(".name > svg, .chips svg")) recolour(svg);
-}
-
-// Marks beside names are drawn once; only their colour follows the theme.
-function recolour(svg) {
-  const owner = svg.closest("[data-method]");
-  const method = owner && data.methods.find((each) => each.name === owner.dataset.method);
-  if (method) svg.replaceWith(glyph(method));
+  // Marks beside names are drawn once; only their colour follows the theme.
+  const named = (name) => data.methods.find((each) => each.name === name);
+  for (const svg of document.querySelectorAll("[data-glyph]")) svg.replaceWith(glyph(named(svg.dataset.glyph)));
+  for (const svg of document.querySelectorAll("[data-dash]")) svg.replaceWith(dash(named(svg.dataset.owner), Number(svg.dataset.dash)));
 }
 
 const THEMES = ["auto", "light", "dark"];

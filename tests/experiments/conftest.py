@@ -36,6 +36,11 @@ def fake_comparison() -> types.ModuleType:
     return load("fake_comparison")
 
 
+@pytest.fixture(scope="session")
+def fake_results() -> types.ModuleType:
+    return load("fake_results")
+
+
 @pytest.fixture
 def child_environment() -> dict[str, str]:
     """For a child process that has to find the package where this one has it."""
