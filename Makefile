@@ -48,7 +48,7 @@ $(STAMP): setup.cfg constraints.txt
 	@touch $@
 
 compare: $(STAMP) ## train every method on 1,000 agents and write results/quick/
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare quick $(ARGS)
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap compare $(ARGS)
 
 # Finished runs are kept, so that each of these goes on where it was stopped.
 study: $(STAMP) ## the long comparison, ten seeds, about a day; writes results/study/

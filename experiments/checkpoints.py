@@ -26,7 +26,7 @@ from gradmap.baselines.foresight import OpenLoopPolicy
 from gradmap.experiments.assembly import Assembly
 from gradmap.experiments.compare_jobs import Job, plan_jobs
 from gradmap.experiments.config import CompareConfig
-from gradmap.experiments.config_load import load_compare_config, run_configs
+from gradmap.experiments.config_load import load_compare_config, own_values, run_configs
 from gradmap.experiments.evaluate import evaluate
 from gradmap.experiments.files import write_json, write_text, write_yaml
 from gradmap.experiments.frozen import KIND, Tensors, freeze, load_run
@@ -122,7 +122,7 @@ def _write_config(folder: pathlib.Path, config: CompareConfig) -> None:
 def _export_run(results: Results, run: RunResult, dest: pathlib.Path) -> None:
     folder = RunFolder.open(run.folder)
     dest.mkdir(parents=True)
-    write_yaml(dest / "config.yaml", folder.config.model_dump(mode="json"))
+    write_yaml(dest / "config.yaml", own_values(folder.config))
     manifest = folder.manifest()
     write_json(dest / "manifest.json", {**manifest, "sessions": manifest["sessions"][-1:]})
     rows = [json.dumps(row) + "\n" for row in folder.rows("validation")]

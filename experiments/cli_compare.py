@@ -15,6 +15,7 @@ from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import load_compare_config, run_configs
 from gradmap.experiments.signals import EXIT_CODE
 from gradmap.experiments.terminal import console
+from gradmap.feeders.errors import GradmapError
 
 DESCRIPTION = """\
 Trains methods on the same tasks with the same seeds and budget, judges each on
@@ -104,10 +105,11 @@ def run(command: str, words: Sequence[str]) -> int:
 def _arguments(words: list[str]) -> Arguments:
     """Reads the command line in two passes: what the defaults are, then all."""
     words = _name_checkpoints(words)
-    config = take_option(words, "--config")
-    if config is None and words and not words[0].startswith("-"):
-        config = words.pop(0)
-    config = config or DEFAULT
+    first = words.pop(0) if words and not words[0].startswith("-") else None
+    option = take_option(words, "--config")
+    if first is not None and option is not None:
+        raise GradmapError(f"gradmap compare: {first} and --config {option}: name one of them")
+    config = first or option or DEFAULT
     default = Arguments(config=config, settings=load_compare_config(config))
     parsed = parse(Arguments, words, "gradmap compare", DESCRIPTION, default)
     run_configs(parsed.settings)  # overrides may name unknown methods
@@ -141,4 +143,7 @@ def _report(out: pathlib.Path, has_plots: bool) -> None:
 
         for report in reports:
             draw_all(report, results, out if len(reports) == 1 else out / report.task)
-    print(f"tables and plots in {out}")
+        from gradmap.experiments.html_report import write_html
+
+        print(f"report: {write_html(results, out)}")
+    print(f"tables{' and plots' if has_plots else ''}: {out}")

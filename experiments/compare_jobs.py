@@ -20,7 +20,7 @@ from typing import Literal
 
 import gradmap
 from gradmap.experiments.config import CompareConfig, RunConfig
-from gradmap.experiments.config_load import RunKey, differences, run_configs
+from gradmap.experiments.config_load import RunKey, differences, own_values, run_configs
 from gradmap.experiments.files import write_text, write_yaml
 from gradmap.experiments.registry import METHODS
 from gradmap.experiments.results import (
@@ -128,7 +128,7 @@ class Job:
             if self.folder.exists():
                 return ["train", "--resume", str(self.folder)]
             config = self.log.with_suffix(".yaml")
-            write_yaml(config, self.config.model_dump(mode="json"))
+            write_yaml(config, own_values(self.config))
             return ["train", self.config.method, "--config", str(config), "--out", str(self.folder)]
         for split, engines in self.engines.items():
             if read_judgement(self.folder, split, engines) is None:

@@ -11,6 +11,7 @@ from typing import Any
 from gradmap.experiments.compare_markdown import markdown
 from gradmap.experiments.compare_table import COLUMNS, Report, calibration, run_rows
 from gradmap.experiments.files import write_json, write_text
+from gradmap.experiments.latex import latex_table
 from gradmap.experiments.results import Results
 from gradmap.experiments.target import race_json
 
@@ -33,6 +34,15 @@ def write_report(reports: Sequence[Report], results: Results, out: pathlib.Path)
     }
     write_json(out / "table.json", whole)
     write_text(out / "table.md", "\n".join(markdown(report) for report in reports))
+    tables = [
+        latex_table(report.rows, f"{report.task_line()}. Test days, with 95 % intervals.", label)
+        for report, label in zip(reports, _labels(reports), strict=True)
+    ]
+    write_text(out / "table.tex", "\n".join(tables))
+
+
+def _labels(reports: Sequence[Report]) -> list[str]:
+    return ["tab:comparison", *(f"tab:comparison-{i}" for i in range(2, len(reports) + 1))]
 
 
 def _as_json(report: Report) -> dict[str, Any]:

@@ -56,6 +56,20 @@ def check_run_config(config: RunConfig) -> RunConfig:
     return config
 
 
+def own_values(config: RunConfig) -> dict[str, Any]:
+    """A run's configuration as YAML holds it, without the settings of other methods.
+
+    What a file does not hold cannot be at odds with a later version.
+
+    Args:
+        config: The run.
+    """
+    own = method_spec(config.method).settings
+    foreign = {section for section in SECTIONS if section != own}
+    dumped: dict[str, Any] = config.model_dump(mode="json", exclude=foreign)
+    return dumped
+
+
 def _default_run(spec: MethodSpec, **shared: Any) -> RunConfig:
     """A run with the method's defaults in its own section."""
     own: dict[str, Any] = {} if spec.settings is None else {spec.settings: spec.defaults}

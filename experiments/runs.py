@@ -24,6 +24,7 @@ from typing import Any
 
 from gradmap.experiments.config import RunConfig
 from gradmap.experiments.config_files import load_yaml, validate
+from gradmap.experiments.config_load import own_values
 from gradmap.experiments.files import finite, write_json, write_text, write_yaml
 from gradmap.experiments.manifest import now
 from gradmap.feeders.errors import GradmapError
@@ -59,7 +60,7 @@ class RunFolder:
             aside = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
             try:
                 aside.chmod(0o755)
-                write_yaml(aside / "config.yaml", config.model_dump(mode="json"))
+                write_yaml(aside / "config.yaml", own_values(config))
                 manifest = {"method": config.method, "seed": config.seed, "sessions": [session]}
                 write_json(aside / "manifest.json", manifest)
                 write_text(aside / "metrics.jsonl", "")

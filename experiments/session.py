@@ -8,7 +8,7 @@ from typing import Any
 
 from gradmap.experiments.assembly import Assembly, assemble
 from gradmap.experiments.config import RunConfig
-from gradmap.experiments.config_load import differences
+from gradmap.experiments.config_load import differences, own_values
 from gradmap.experiments.files import write_yaml
 from gradmap.experiments.manifest import describe_session, resources_used
 from gradmap.experiments.progress import Reporter, describe, duration, reporter
@@ -72,7 +72,7 @@ def resume_run(path: pathlib.Path, config: RunConfig, command: str) -> int:
             print(f"{path} is finished; give it a larger --budget.seconds to train on")
             return 0
         folder.start_session(_describe(assembly, command))
-        write_yaml(folder.path / "config.yaml", new)
+        write_yaml(folder.path / "config.yaml", own_values(config))
         return _train(training)
 
 

@@ -54,6 +54,8 @@ def test_a_comparison_from_one_command(
         assert float(ours) == pytest.approx(float(theirs), abs=0.1)
     for name in ("training", "cost_and_violation", "voltages", "multipliers"):
         assert (out / f"{name}.png").stat().st_size > 10_000
+    assert "\\toprule" in (out / "table.tex").read_text()
+    assert "<!doctype html>" in (out / "report.html").read_text("utf-8")[:100].lower()
     assert f"# {TASK}: 20 agents" in capsys.readouterr().out
 
     # Again: what is finished is kept; what is damaged fails and spoils no other.
@@ -172,6 +174,8 @@ def test_a_name_may_stand_first() -> None:
     assert _arguments(["smoke", "--seeds", "0", "1"]).settings.seeds == (0, 1)
     with pytest.raises(GradmapError, match="quik"):
         _arguments(["quik"])
+    with pytest.raises(GradmapError, match="quick and --config smoke"):
+        _arguments(["quick", "--config", "smoke"])
 
 
 def test_workers_fill_the_cores() -> None:
