@@ -144,7 +144,7 @@ def run_configs(config: CompareConfig) -> dict[RunKey, RunConfig]:
         if name not in METHODS
     ]
     for what, given in (("method", methods), ("seed", config.seeds), ("split", config.splits)):
-        faults += [f"{what} {n} is named twice" for n in dict.fromkeys(given) if given.count(n) > 1]  # type: ignore[arg-type]
+        faults += [f"{what} {n} is named twice" for n in dict.fromkeys(given) if given.count(n) > 1]
     tasks = _tasks(config, faults)
     runs: dict[RunKey, RunConfig] = {}
     for task, values in tasks.items():

@@ -75,9 +75,11 @@ def table_rows(found: Learning) -> list[dict[str, Any]]:
             row[f"{name}_by_seed"] = each
         # The rules have no randomness, and run for the first seed alone.
         level = next(iter(base.values()), None) if method != BASE else None
-        others = [] if level is None else list(values[method][PRICED].values())
-        row["beats_rules"] = sum(value < level for value in others)
-        row["beats_rules_of"] = len(others)
+        row["beats_rules"] = row["beats_rules_of"] = 0
+        if level is not None:
+            priced = values[method][PRICED].values()
+            row["beats_rules"] = sum(value < level for value in priced)
+            row["beats_rules_of"] = len(priced)
         for name in ("train_seconds", "power_flow_solves"):
             row[name] = float(np.mean([judgement[name] for judgement in own.values()]))
         rows.append(row)

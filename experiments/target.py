@@ -115,7 +115,8 @@ class Race:
             quantity: One of `COMPARED`.
             base: The other.
         """
-        values, bounds = {}, set()
+        values: dict[int, float] = {}
+        bounds: set[Bound] = set()
         for seed, one in self.used.get(method, {}).items():
             other = self.used.get(base, {}).get(seed)
             if other is None or not (one.is_reached or other.is_reached):
@@ -125,13 +126,13 @@ class Race:
                 values[seed] = float(ours / theirs)
                 bounds.add("" if one.is_reached and other.is_reached else _side(one))
         # Bounds to both sides together bound nothing.
-        bound = "".join(sorted(bounds))
-        if not values or bound not in ("", ">=", "<="):
+        bound = _joint(bounds)
+        if not values or bound is None:
             return Ratio(None, None, None, "", values)
         found = stratified_bootstrap(np.array(list(values.values()))[:, None], resample_days=False)
-        has_ends = len(values) > 1
-        ends = (found.low, found.high) if has_ends else (None, None)
-        return Ratio(found.value, *ends, bound, values)  # type: ignore[arg-type]
+        if len(values) < 2:
+            return Ratio(found.value, None, None, bound, values)
+        return Ratio(found.value, found.low, found.high, bound, values)
 
 
 def race(rows: Mapping[str, Mapping[int, Rows]], violation_pct: float, margin_pct: float) -> Race:
@@ -184,8 +185,14 @@ def race_from_json(kept: Mapping[str, Any]) -> Race:
     return Race(kept["violation_pct"], kept["margin_pct"], kept["cost_usd_per_day"], used)
 
 
-def _side(one: Used) -> str:
+def _side(one: Used) -> Bound:
     return "<=" if one.is_reached else ">="
+
+
+def _joint(bounds: set[Bound]) -> Bound | None:
+    """What a mean over bounds is; None if they go both ways."""
+    sides = bounds - {""}
+    return None if len(sides) > 1 else next(iter(sides), "")
 
 
 def _violation(row: Mapping[str, Any]) -> float:
