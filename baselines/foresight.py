@@ -1,26 +1,33 @@
-"""The perfect-foresight reference: all actions of a day chosen together.
+"""The perfect-foresight reference: all actions of a day chosen together, with a certificate.
 
 Nobody could run it: it knows prices, weather and every load in advance, and
-one optimiser steers all devices. It shows how cheap a feasible day can be.
-The optimiser is first order: Adam on the actions of every day at once through
-the differentiable core, with one multiplier for every day, step and limit. It
-gives an upper bound of the optimal cost, not a proof of optimality.
+one optimiser steers all devices. It shows how cheap a feasible day can be, and
+how far below no day can be: see `gradmap.baselines.dispatch.successive`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gradmap.algorithms.schedule import cosine_fraction
+from gradmap.baselines.dispatch.cuts import Cuts
+from gradmap.baselines.dispatch.successive import Day, Played
 from gradmap.baselines.foresight_config import ForesightConfig
-from gradmap.envs.constraints import Violations, violations
+from gradmap.baselines.idle import IdlePolicy
+from gradmap.envs.constraints import Violations
 from gradmap.envs.core import Core
 from gradmap.envs.counters import Counters
 from gradmap.envs.policy import Policy
 from gradmap.feeders.errors import GradmapError
+
+
+_FIGURES = ("cost", "excess", "outside", "bound", "alone", "rounds")
+"""What is kept of a day: of its best actions cost in $, largest excess and
+node-steps outside the band; its lower bound with and without network; its rounds."""
 
 
 class OpenLoopPolicy:
@@ -61,10 +68,20 @@ class OpenLoopPolicy:
 class PerfectForesight:
     """Optimises every action of the days of a split; a `Trainer`.
 
+    An iteration is one round of one day, the day whose turn it is.
+
     Args:
         core: The environment.
         config: Settings.
         split: The days.
+
+    Attributes:
+        core: The environment.
+        config: Settings.
+        counters: What has been used so far.
+        days: The days. `[day]`
+        action: The best actions so far: those of least cost that keep every
+            limit, or exceed one least. `[day, time, agent]`, float32
 
     Raises:
         GradmapError: If the split has no days.
@@ -77,74 +94,136 @@ class PerfectForesight:
         self.days = core.days(split)
         if not len(self.days):
             raise GradmapError(f"there are no days of split {split!r} to optimise; give some")
-        shape = (len(self.days), core.num_steps, core.num_agents)
-        self.action = torch.zeros(shape, device=core.device, requires_grad=True)
-        self.optimiser = torch.optim.Adam([self.action], lr=config.learning_rate, fused=True)
-        self._limits = core.limits.tightened(config.margin_pu)
+        num, steps = len(self.days), core.num_steps
+        idle = IdlePolicy(core).act(core.observe(core.reset(self.days[:1])))[0]
+        self.action = idle.expand(num, steps, -1).clone()
+        self._now = self.action.clone()
+        self._alone = torch.zeros(num, steps, core.num_agents)
+        self._figures = torch.full((num, len(_FIGURES)), math.nan, dtype=torch.float64)
+        self._figures[:, _FIGURES.index("rounds")] = 0.0
+        self._cuts = [Cuts.none() for _ in range(num)]
         nodes, branches = len(core.limits.monitored), len(core.feeder.branches)
-        voltage, overload = config.voltage_usd_per_pu, config.overload_usd
-
-        def full(size: int, value: float) -> Tensor:
-            return torch.full((*shape[:2], size), value, device=core.device)
-
-        self._prices = Violations(
-            full(nodes, voltage), full(nodes, voltage), full(branches, overload)
-        )
+        self._prices = Violations(*(torch.zeros(num, steps, k) for k in (nodes, nodes, branches)))
 
     @property
     def multipliers(self) -> dict[str, Tensor] | None:
-        """Mean multipliers of the days, by name; see `Trainer`."""
+        """Mean prices of the days, by name; see `Trainer`."""
         return {name: value.mean(0) for name, value in vars(self._prices).items()}
 
+    def _figure(self, name: str) -> Tensor:
+        """A column of figures, as a view. `[day]`"""
+        return self._figures[:, _FIGURES.index(name)]
+
+    def lower_bound_usd(self) -> Tensor | None:
+        """Lower bound of the cost of each day, $, in the order of `days`.
+
+        Returns:
+            `[day]`, float64; None while there is a day without one. The larger
+            of the bound without a network, which is exact, and that of the
+            last round, whose network is linear with a measured error.
+        """
+        bound = self._figure("bound").clone()
+        return None if bool(bound.isnan().any()) else bound
+
     def iterate(self, progress: float) -> dict[str, float]:
-        """One gradient step on all days, then the multipliers; see `Trainer.iterate`."""
-        fraction = cosine_fraction(progress, self.config.learning_rate_final)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * fraction
-        outcome = self.core.run_open_loop(self.days, self.action)
-        found = violations(outcome.flow, self._limits)
-        cost = outcome.cost_usd.sum()
-        charge = self.config.projection_usd_per_kwh * self.core.dt_hours
-        loss = cost + charge * outcome.clipped_kw.sum()
-        for price, violation in zip(vars(self._prices).values(), vars(found).values(), strict=True):
-            priced = torch.where(outcome.is_usable.unsqueeze(-1), violation, 0.0)
-            loss = loss + (price * priced).sum()
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        with torch.no_grad():
-            self.action.clamp_(-1.0, 1.0)
-            for price, violation in zip(
-                vars(self._prices).values(), vars(found).values(), strict=True
-            ):
-                price *= torch.where(violation > 0, self.config.dual_growth, 1.0)
+        """One round of the day whose turn it is; see `Trainer.iterate`."""
+        row = self._next()
+        day = Day(self.core, self.days[row : row + 1], self.config)
+        first = not self._figure("rounds")[row]
+        if first:
+            self._begin(row, day)
+        else:
+            self._improve(row, day)
+        self._figure("rounds")[row] += 1
         self._count()
-        outside = ((found.over_pu > 0) | (found.under_pu > 0)).double().mean()
-        days = len(self.days)
+        return self._metrics()
+
+    def _next(self) -> int:
+        """Days with a wide gap first, then the one with the fewest rounds."""
+        cost, bound = self._figure("cost"), self._figure("bound")
+        is_close = (cost - bound) <= self.config.gap * cost.abs()
+        is_done = is_close & (self._figure("excess") == 0)
+        return int((self._figure("rounds") + 1e6 * is_done).argmin())
+
+    def _begin(self, row: int, day: Day) -> None:
+        """A day's first round: idle devices, and devices without a network."""
+        idle = self.action[row].cpu()
+        self._keep(row, day.play(idle))
+        action, bound = day.alone()
+        alone = day.play(action)
+        self._alone[row] = alone.p_kw.float()
+        self._figure("alone")[row] = self._figure("bound")[row] = bound
+        self._keep(row, alone)
+        # Where even the power flow fails, the plan starts from a calmer day.
+        while math.isinf(alone.excess):
+            action = 0.5 * (action + idle)
+            alone = day.play(action)
+        self._now[row] = alone.action.to(self._now.device)
+        self.counters.power_flow_solves += 2 * self.core.num_steps
+
+    def _improve(self, row: int, day: Day) -> None:
+        now = day.play(self._now[row].cpu())
+        is_feasible = bool(self._figure("excess")[row] == 0)
+        best = day.play(self.action[row].cpu()) if is_feasible else None
+        found = day.improve(now, best, self._alone[row].double(), self._cuts[row])
+        self._cuts[row] = found.cuts
+        self._figure("bound")[row] = max(found.bound_usd, float(self._figure("alone")[row]))
+        for price, new in zip(
+            vars(self._prices).values(), vars(found.prices).values(), strict=True
+        ):
+            price[row] = new
+        self.counters.power_flow_solves += found.num_solves
+        self._keep(row, found.played)
+        if math.isfinite(found.played.excess):
+            self._now[row] = found.played.action.to(self._now.device)
+
+    def _keep(self, row: int, played: Played) -> None:
+        """Keeps a dispatch that is better than the best: feasible first, then cheap."""
+        old = (float(self._figure("excess")[row]), float(self._figure("cost")[row]))
+        new = (played.excess, played.cost_usd)
+        if math.isnan(old[1]) or new < old:
+            self.action[row] = played.action.to(self.action.device)
+            self._figure("excess")[row], self._figure("cost")[row] = new
+            self._figure("outside")[row] = played.num_outside
+
+    def _metrics(self) -> dict[str, float]:
+        """Means of the days that have begun."""
+        has_begun = self._figure("rounds") > 0
+        figures = {name: self._figure(name)[has_begun] for name in _FIGURES}
+        cells = self.core.num_steps * len(self.core.limits.monitored)
         return {
-            "cost_usd_per_day": cost.item() / days,
-            "outside_band_pct": 100.0 * outside.item(),
-            "failed_days": float((~outcome.is_usable[:, -1]).sum().item()),
+            "cost_usd_per_day": float(figures["cost"].mean()),
+            "lower_bound_usd_per_day": float(figures["bound"].mean()),
+            "outside_band_pct": 100.0 * float(figures["outside"].mean()) / cells,
+            "infeasible_days": float((figures["excess"] > 0).sum()),
+            "failed_days": float(figures["excess"].isinf().sum()),
         }
 
     def _count(self) -> None:
-        num_steps = len(self.days) * self.core.num_steps
         self.counters.iterations += 1
         self.counters.env_gradients += 1
-        self.counters.env_steps += num_steps
-        self.counters.power_flow_solves += 2 * num_steps + len(self.days)
+        self.counters.env_steps += self.core.num_steps
 
     def policy(self) -> Policy:
-        """Returns the actions as they stand; see `Trainer.policy`."""
-        return OpenLoopPolicy(self.days, self.action.detach().clone())
+        """Returns the best actions so far; see `Trainer.policy`."""
+        return OpenLoopPolicy(self.days, self.action.clone())
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns all that a resumed run needs; see `Trainer.state_dict`."""
-        state = {"action": self.action.detach(), "days": self.days}
-        for name, value in self.optimiser.state_dict()["state"].get(0, {}).items():
-            state[f"adam.{name}"] = value
+        cuts = [
+            np.column_stack((np.full(len(each), float(row)), *dataclasses.astuple(each)))
+            for row, each in enumerate(self._cuts)
+        ]
+        state = {
+            "action": self.action,
+            "now": self._now,
+            "alone": self._alone,
+            "days": self.days,
+            "figures": self._figures,
+            "cuts": torch.from_numpy(np.concatenate(cuts)),
+            "counters": torch.tensor(dataclasses.astuple(self.counters)),
+        }
         state.update({f"prices.{k}": v for k, v in vars(self._prices).items()})
-        state["counters"] = torch.tensor(dataclasses.astuple(self.counters))
         return {key: value.clone() for key, value in state.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -158,14 +237,17 @@ class PerfectForesight:
                 f"perfect foresight was computed for {len(state['days'])} other days; "
                 "compute it again"
             )
-        with torch.no_grad():
-            self.action.copy_(state["action"])
-            for name, value in vars(self._prices).items():
-                value.copy_(state[f"prices.{name}"])
-        # Adam would take the tensors themselves over, and change the caller's.
-        moments = {k[5:]: v.clone() for k, v in state.items() if k.startswith("adam.")}
-        if moments:
-            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": {0: moments}})
+        self.action.copy_(state["action"])
+        self._now.copy_(state["now"])
+        self._alone.copy_(state["alone"])
+        self._figures.copy_(state["figures"])
+        for name, value in vars(self._prices).items():
+            value.copy_(state[f"prices.{name}"])
+        table = state["cuts"].numpy()
+        for row in range(len(self.days)):
+            _, step, kind, index, angle = table[table[:, 0] == row].T
+            whole = (column.astype(np.int64) for column in (step, kind, index))
+            self._cuts[row] = Cuts(*whole, angle.copy())
         self.counters = Counters(*state["counters"].tolist())
 
     def close(self) -> None:

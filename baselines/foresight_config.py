@@ -13,36 +13,41 @@ class ForesightConfig:
     """Settings of the perfect-foresight optimiser.
 
     Attributes:
-        learning_rate: Of Adam, on actions in [-1, 1].
-        learning_rate_final: Fraction of it left at the end.
-        voltage_usd_per_pu: Where voltage multipliers start.
-        overload_usd: Where overload multipliers start.
-        dual_growth: Factor on a multiplier for every iteration in which its
-            limit is violated.
-        margin_pu: The voltage band is narrower by this much at each end.
-        projection_usd_per_kwh: See `LearnerConfig`.
+        margin_pu: How far inside its limits a day is planned, p.u. or share of
+            a rating: room for what linearisation misses.
+        tolerance: Of a day's convex problem, as a share of its cost.
+        gap: Gap between a day's cost and its lower bound, as a share of the
+            cost, with which the day is left for the others.
+        voltage_cuts: Voltages that may be added to a step's problem in a round.
+        current_cuts: Currents, likewise.
+        limit_usd: Price of 1 p.u., or of a branch's rating, at which a limit
+            gives way for a step.
+        samples: Dispatches near a day's solution at which the lower bound's
+            linear network is held against the power flow.
+        spread: How far they lie from it, as a share of the way to what the
+            devices would do without a network.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    learning_rate: float = 0.05
-    learning_rate_final: float = 0.01
-    voltage_usd_per_pu: float = 300.0
-    overload_usd: float = 30.0
-    dual_growth: float = 1.02
-    margin_pu: float = 1e-4
-    projection_usd_per_kwh: float = 0.02
+    margin_pu: float = 2e-5
+    tolerance: float = 1e-4
+    gap: float = 1e-3
+    voltage_cuts: int = 4
+    current_cuts: int = 3
+    limit_usd: float = 30_000.0
+    samples: int = 8
+    spread: float = 0.05
 
     def __post_init__(self) -> None:
         faults = []
-        if not self.learning_rate > 0:
-            faults.append(f"learning_rate is {self.learning_rate}, expected more than 0")
-        if not 0 <= self.learning_rate_final <= 1:
-            faults.append(f"learning_rate_final is {self.learning_rate_final}, expected 0 to 1")
-        if not self.dual_growth >= 1:
-            faults.append(f"dual_growth is {self.dual_growth}, expected 1 or more")
-        at_least_0 = ("voltage_usd_per_pu", "overload_usd", "margin_pu", "projection_usd_per_kwh")
-        for name in at_least_0:
+        for name in ("margin_pu", "gap", "samples", "spread"):
             if not getattr(self, name) >= 0:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 or more")
+        for name in ("tolerance", "limit_usd"):
+            if not getattr(self, name) > 0:
+                faults.append(f"{name} is {getattr(self, name)}, expected more than 0")
+        for name in ("voltage_cuts", "current_cuts"):
+            if getattr(self, name) < 1:
+                faults.append(f"{name} is {getattr(self, name)}, expected 1 or more")
         raise_faults("foresight", faults)

@@ -97,7 +97,7 @@ def solve_dispatch(
     chosen = Choice.empty(batch, time) if choice is None or model is None else choice
     iterations = 0
     for num_rounds in range(1, max_rounds + 1):
-        rows = _no_rows(batch, time) if model is None else model.rows(chosen)
+        rows = no_rows(batch, time) if model is None else model.rows(chosen)
         found = [
             solve_interior(*day, price_max=limit_usd * UNIT, tolerance=tolerance)
             for day in zip(blocks, [groups] * batch, rows, strict=True)
@@ -160,7 +160,8 @@ class _Model:
         return torch.from_numpy(out)
 
 
-def _no_rows(batch: int, time: int) -> list[Rows]:
+def no_rows(batch: int, time: int) -> list[Rows]:
+    """Rows of problems without a network, for each day of a batch."""
     shape = (time, 1)
     return [Rows(np.zeros((*shape, 1)), np.ones(shape), np.zeros(shape, bool))] * batch
 
