@@ -109,7 +109,7 @@ def test_links_lead_somewhere() -> None:
     assert [target for target in local if not (ROOT / target).exists()] == []
 
 
-@pytest.mark.parametrize("name", ["compare", "target", "validate"])
+@pytest.mark.parametrize("name", ["compare", "stress", "target", "validate"])
 def test_markers_are_there_once(name: str) -> None:
     assert README.count(f"<!-- {name}:begin -->") == README.count(f"<!-- {name}:end -->") == 1
 
