@@ -32,7 +32,7 @@ class RecedingConfig:
     margin_pu: float = 0.0005
     rounds: int = 2
     zones: int = 30
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
         faults = []

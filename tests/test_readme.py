@@ -130,7 +130,7 @@ def table(section: str) -> dict[str, list[str]]:
     """Defaults by setting, in the table below a heading of the page of settings."""
     page = (ROOT / "docs" / "tuning.md").read_text("utf-8")
     text = page.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `([a-z_.]+)` \|((?: `[^`]*` \|)+)", text, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z0-9_.]+)` \|((?: `[^`]*` \|)+)", text, re.MULTILINE)
     return {name: re.findall(r"`([^`]*)`", cells) for name, cells in rows}
 
 
