@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import pathlib
 import shlex
 from collections.abc import Sequence
@@ -139,6 +140,8 @@ def _report(out: pathlib.Path, has_plots: bool) -> None:
     for report in reports:
         console().print(markdown(report), markup=False, soft_wrap=True)
     if has_plots:
+        # The first plot on a machine builds a cache of fonts: nobody has to read of it.
+        logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
         from gradmap.experiments.plots import draw_all
 
         for report in reports:

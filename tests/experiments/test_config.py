@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from gradmap.algorithms.config import LearnerConfig
 from gradmap.envs.config import TaskConfig
 from gradmap.experiments.cli_train import _arguments
-from gradmap.experiments.config import Budget, CompareConfig, RunConfig
+from gradmap.experiments.config import Budget, CompareConfig, RunConfig, Split
 from gradmap.experiments.config_files import bundled_configs, load_yaml, merge
 from gradmap.experiments.config_load import (
     check_run_config,
@@ -214,6 +214,13 @@ def test_a_grid_s_faults_are_named(given: dict[str, Any], fault: str) -> None:
         run_configs(CompareConfig(**given))
     assert fault in str(error.value)
     assert str(error.value).count(fault) == 1
+
+
+def test_splits_are_those_there_are() -> None:
+    from gradmap.envs.scenarios.model import SPLITS
+    from gradmap.envs.scenarios.stress import STRESSES
+
+    assert get_args(Split) == (*SPLITS, *STRESSES)
 
 
 def test_the_limit_that_is_nearest_counts() -> None:

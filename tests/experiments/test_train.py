@@ -87,6 +87,21 @@ def test_seconds_end_a_run_too(fake_run: Any, monkeypatch: Any, tmp_path: pathli
     assert last["iteration"] <= 10
 
 
+@pytest.mark.parametrize(
+    ("limit", "iterations"), [(("env-steps", 480), 10), (("power-flow-solves", 700), 8)]
+)
+def test_what_the_environment_did_ends_a_run(
+    fake: object, tmp_path: pathlib.Path, limit: tuple[str, int], iterations: int
+) -> None:
+    name, most = limit
+    assert train(tmp_path / "run", f"--budget.{name}", str(most), iterations=99) == 0
+    rows = RunFolder.open(tmp_path / "run").rows("train")
+    assert len(rows) == iterations
+    # Schedules follow the share of what ends the run.
+    used = {"env-steps": 48, "power-flow-solves": 96}[name]
+    assert rows[3]["progress"] == pytest.approx(3 * used / most)
+
+
 def test_an_untrained_method_is_judged_once(fake: object, tmp_path: pathlib.Path) -> None:
     assert main(["train", "idle", "--out", str(tmp_path / "run")]) == 0
     (row,) = RunFolder.open(tmp_path / "run").rows()
