@@ -87,7 +87,7 @@ def run(command: str, words: Sequence[str]) -> int:
     if source is None:
         jobs = compare.prepare(settings, out, arguments.fresh, arguments.retry_failed)
     else:
-        from gradmap.experiments.checkpoints import restore_comparison
+        from gradmap.experiments.policy_files import restore_comparison
 
         jobs = restore_comparison(source, out)
     workers = compare.num_workers(settings, arguments.engine, len(jobs))

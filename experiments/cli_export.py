@@ -43,7 +43,7 @@ def run(command: str, words: Sequence[str]) -> int:
     """
     arguments = parse(Arguments, words, "gradmap export", DESCRIPTION)
     # Here, not above: help and faults on the command line need no torch.
-    from gradmap.experiments.checkpoints import export_comparison
+    from gradmap.experiments.policy_files import export_comparison
 
     for left_out in export_comparison(arguments.out, arguments.dest):
         print(f"left out: {left_out.method}, seed {left_out.seed}: {left_out.status}")

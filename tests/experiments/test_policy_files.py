@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from gradmap.experiments import frozen
-from gradmap.experiments.checkpoints import MARK, export_comparison, restore_comparison
 from gradmap.experiments.cli import main
 from gradmap.experiments.cli_compare import CHECKPOINTS, _arguments
 from gradmap.experiments.config_load import RunKey
+from gradmap.experiments.policy_files import MARK, export_comparison, restore_comparison
 from gradmap.experiments.results import load_results, run_folder
 from gradmap.experiments.runs import RunFolder
 from gradmap.feeders.errors import GradmapError
