@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from gradmap.experiments.compare_jobs import OVER, Job, check_folder
+from gradmap.experiments.compare_jobs import OVER, Job
 from gradmap.experiments.manifest import num_cores
 from gradmap.experiments.progress import describe
 from gradmap.experiments.ray_engine import gpus_each, ray_running, running_mark, work
@@ -29,6 +29,7 @@ from gradmap.experiments.tune_results import (
     write_results,
     write_settings,
 )
+from gradmap.feeders.errors import GradmapError
 
 _QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -48,8 +49,7 @@ class Search:
         out: Its folder.
 
     Raises:
-        GradmapError: If a space is at fault, or the folder holds runs of
-            another search under the same names.
+        GradmapError: If a space is at fault.
     """
 
     def __init__(self, config: SearchConfig, methods: Sequence[str], out: pathlib.Path) -> None:
@@ -64,7 +64,6 @@ class Search:
         for trial in (each for trials in self.trials.values() for each in trials):
             if trial.name not in self.jobs:
                 self.jobs[trial.name] = trial_job(trial, self.out)
-                check_folder(self.jobs[trial.name])
         self.facts = _facts()
 
     def retry_failed(self) -> None:
@@ -84,10 +83,14 @@ class Search:
         return [read_outcome(trial, self.jobs[trial.name]) for trial in self.trials[method]]
 
     def waiting(self) -> list[Job]:
-        """Jobs of the trials that are not over."""
+        """Jobs of the trials that are not over; one whose folder is damaged has failed."""
         for job in self.jobs.values():
-            if job.state not in OVER and job.is_trained():
-                job.state = "done"
+            try:
+                if job.state not in OVER and job.is_trained():
+                    job.state = "done"
+            except GradmapError as error:
+                job.log.parent.mkdir(parents=True, exist_ok=True)
+                job.fail(str(error))
         return [job for job in self.jobs.values() if job.state not in OVER]
 
     def write(self, method: str) -> None:
