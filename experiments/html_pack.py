@@ -66,7 +66,9 @@ def rounded(values: npt.ArrayLike, digits: int) -> list[Any]:
         Nested lists.
     """
     array = np.round(np.asarray(values, np.float64), digits)
-    whole: list[Any] = np.where(np.isfinite(array), array + 0.0, None).tolist()
+    found = array.astype(object)
+    found[~np.isfinite(array)] = None
+    whole: list[Any] = found.tolist()
     return whole
 
 

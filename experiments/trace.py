@@ -143,7 +143,7 @@ def _physical(core: Core, seen: npt.NDArray[np.floating]) -> npt.NDArray[np.floa
         middle.append(own[0])
         half.append(own[1])
     result = np.concatenate(middle) + np.concatenate(half) * seen
-    return result.astype(np.float32)
+    return np.asarray(result, np.float32)
 
 
 def _comfort(core: Core) -> npt.NDArray[np.float32]:

@@ -79,12 +79,11 @@ function mostOf(values) {
 
 function at(points, where) {
   if (where < points[0][0]) return null;
-  let value = null;
-  for (const [x, y] of points) {
-    if (x > where) break;
-    value = y;
+  for (let i = 1; i < points.length; i++) {
+    const [[x0, y0], [x1, y1]] = [points[i - 1], points[i]];
+    if (where <= x1) return x1 > x0 ? y0 + ((y1 - y0) * (where - x0)) / (x1 - x0) : y1;
   }
-  return value;
+  return points[points.length - 1][1];
 }
 
 function medianCurve(curves) {

@@ -155,7 +155,7 @@ function mapView(task, state, which) {
     const kind = v > task.vmax || v < task.vmin ? "worst" : "closest to a limit";
     return readout.replaceChildren(el("b", {}, clock(state.step * task.dtHours)),
       ` · ${kind}: node ${grid.nodes[worst]} at ${number(v, 3)} p.u. · `,
-      el("b", {}, `${outside} of ${numNodes}`), " nodes outside the band");
+      el("b", {}, `${outside} of ${numNodes}`), " nodes outside");
   }
 
   async function load() {

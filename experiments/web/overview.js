@@ -73,8 +73,12 @@ function solvableFact(task) {
 }
 
 function failures(task) {
-  const lines = task.methods.flatMap((method) => method.unfinished.map(({ seed, status }) =>
-    el("li", {}, el("b", {}, `${method.title}, seed ${seed}: `), status)));
+  const lines = task.methods.flatMap((method) => {
+    const seeds = {};
+    for (const { seed, status } of method.unfinished) (seeds[status] ||= []).push(seed);
+    return Object.entries(seeds).map(([status, own]) =>
+      el("li", {}, el("b", {}, `${method.title}, seed${own.length > 1 ? "s" : ""} ${own.join(", ")}: `), status));
+  });
   if (!lines.length) return null;
   return el("div", { class: "fact" }, el("h3", {}, "Runs without figures"), el("ul", { class: "plain" }, lines));
 }

@@ -1,6 +1,7 @@
 // Cost against violation: further down is cheaper, further left is safer.
 
 const FLOOR = 1e-3;
+const NARROW = 560;
 
 function scatter(task) {
   const rows = (task.tables[task.splits[0]] || []).filter((row) => isNumber(row.cost_usd_per_day) && isNumber(row.node_step_violation_pct));
@@ -27,7 +28,8 @@ function scatter(task) {
   }, "Cost against violations of every method");
   return section("tradeoff", "Cost and violations",
     "Each mark is a method on the test days: lower is cheaper, further left is safer. Whiskers are 95 % intervals. "
-    + "The best corner is at the bottom left.", plot);
+    + "The best corner is at the bottom left.", plot,
+    el("p", { class: "legend" }, rows.map((row) => methodOf(task, row.method)).map((method) => el("span", {}, glyph(method), ` ${method.title}`))));
 }
 
 // Doing nothing leaves houses cold, and would squeeze all others.
@@ -57,6 +59,8 @@ function drawPoint(root, task, row, { x, y, top, box, placed, labels, width }) {
   root.append(group);
   const name = isOff ? `${method.title} (${money(row.cost_usd_per_day)}) ↑` : method.title;
   const spot = freeSpot(at, textWidth(name) + 3, box, width, placed);
+  // A narrow plot has a legend below instead.
+  if (spot.isFar && width < NARROW) return;
   placed.push(spot);
   const end = spot.x + spot.w < at[0] ? spot.x + spot.w : Math.max(spot.x, Math.min(at[0], spot.x + spot.w));
   if (spot.isFar) labels.push(sv("line", { class: "axis", x1: at[0], y1: at[1], x2: end, y2: spot.y - 4 }));

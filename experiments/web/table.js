@@ -5,13 +5,13 @@ const COLUMNS = [
   { key: "cost_usd_per_day", label: "cost, $ per day", interval: true, digits: 0 },
   { key: "optimality_gap_pct", label: "gap to the optimum, %", gap: true },
   { key: "node_step_violation_pct", label: "node-steps in violation, %", interval: true },
-  { key: "priced_cost_usd_per_day", label: "cost with violations priced, $ per day", interval: true, digits: 0 },
-  { key: "violation_max_pu", label: "largest violation, p.u." },
   { key: "opendss_node_step_violation_pct", label: "in violation by OpenDSS, %" },
-  { key: "discomfort_kh", label: "discomfort, K h" },
+  { key: "priced_cost_usd_per_day", label: "cost with violations priced, $ per day", interval: true, digits: 0 },
   { key: "train_seconds", label: "training time", format: duration },
   { key: "env_gradients", label: "environment gradients", format: short },
   { key: "power_flow_solves", label: "power flows in training", format: short },
+  { key: "violation_max_pu", label: "largest violation, p.u." },
+  { key: "discomfort_kh", label: "discomfort, K h" },
 ];
 
 function resultsTable(task, state) {
