@@ -65,7 +65,7 @@ def rounded(values: npt.ArrayLike, digits: int) -> list[Any]:
     Returns:
         Nested lists.
     """
-    array = np.round(np.asarray(values, np.float64), digits)
+    array = np.round(np.asarray(values, np.float64), digits) + 0.0  # no minus before zero
     found = array.astype(object)
     found[~np.isfinite(array)] = None
     whole: list[Any] = found.tolist()
