@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -182,12 +183,7 @@ class Core:
             raise GradmapError(
                 f"days go from {first} to {last}, expected indices from 0 to {num_days - 1}"
             )
-        draws = self._draws[days].split(self._sizes, dim=-1)
-        temp_mean = self._temp_degc[days].mean(dim=-1, keepdim=True)
-        devices = tuple(
-            fleet.initial_state(draw, temp_mean)
-            for fleet, draw in zip(self.fleets, draws, strict=True)
-        )
+        devices = self._devices_at_midnight(days)
         idle = torch.zeros(len(days), self.num_agents, device=self.device)
         with torch.no_grad():
             midnight = torch.tensor(0, device=self.device)
@@ -197,6 +193,12 @@ class Core:
         ones = torch.ones_like(measured)
         measured = torch.where(flow.converged.unsqueeze(-1), measured, ones)
         return State(0, days, devices, measured, ~flow.converged)
+
+    def _devices_at_midnight(self, days: Tensor) -> tuple[Tensor, ...]:
+        draws = self._draws[days].split(self._sizes, dim=-1)
+        temp_mean = self._temp_degc[days].mean(dim=-1, keepdim=True)
+        pairs = zip(self.fleets, draws, strict=True)
+        return tuple(fleet.initial_state(draw, temp_mean) for fleet, draw in pairs)
 
     def is_done(self, state: State) -> bool:
         """Tells whether the day is over."""
@@ -292,7 +294,7 @@ class Core:
         measured = torch.where(flow.converged.unsqueeze(-1), measured, state.v_measured_pu)
         is_failed = state.is_failed | ~flow.converged
         after = State(state.step + 1, state.days, devices, measured, is_failed)
-        return after, _outcome(done, flow, ~is_failed)
+        return after, join_outcome(done, flow, ~is_failed)
 
     def run_open_loop(self, days: Tensor, action: Tensor) -> Outcome:
         """Runs whole days on actions known beforehand.
@@ -317,34 +319,76 @@ class Core:
                 f"expected [batch, time, agent] = {expected}"
             )
         state = self.reset(days)
-        steps: list[DeviceStep] = []
-        for act in action.clamp(-1.0, 1.0).unbind(1):
-            devices, done = self._step_devices(state, act)
-            state = dataclasses.replace(state, step=state.step + 1, devices=devices)
-            steps.append(done)
-        joined = zip(*(vars(step).values() for step in steps), strict=True)
-        done = DeviceStep(*(torch.stack(part, dim=1) for part in joined))
+        done = self.play_devices(state.days, lambda step, own: action[:, step])
         clock = torch.arange(self.num_steps, device=self.device)
         flow = self._solve(state.days.unsqueeze(-1), clock, done.p_kw, done.q_kvar)
         is_usable = flow.converged.cumprod(dim=-1).bool() & ~state.is_failed.unsqueeze(-1)
-        return _outcome(done, flow, is_usable)
+        return join_outcome(done, flow, is_usable)
+
+    def play_devices(
+        self, days: Tensor, choose: Callable[[int, Sequence[Tensor]], Tensor]
+    ) -> DeviceStep:
+        """Runs whole days of the devices by themselves, without the network.
+
+        Only what a step needs of the step before is computed one step at a
+        time; costs are settled for the whole day at once.
+
+        Args:
+            days: Index of each day, on the core's device. `[batch]`
+            choose: Actions of a step, from its number and the state of each
+                fleet, `[batch, device, entry]`; values outside [-1, 1] count
+                as the nearest end. `[batch, agent]`
+
+        Returns:
+            What the devices did, differentiable in the actions.
+            `[batch, time, agent]`
+        """
+        devices = self._devices_at_midnight(days)
+        moved: list[list[tuple[Tensor, Tensor, Tensor]]] = []
+        for step in range(self.num_steps):
+            now = self._surroundings(days, step)
+            actions = choose(step, devices).clamp(-1.0, 1.0).split(self._sizes, dim=-1)
+            own = zip(self.fleets, devices, actions, strict=True)
+            moved.append([fleet.follow(state, act, now) for fleet, state, act in own])
+            devices = tuple(after for after, _, _ in moved[-1])
+        today = self._surroundings(days, slice(None))
+        settled = []
+        for fleet, steps in zip(self.fleets, zip(*moved, strict=True), strict=True):
+            after, setpoint, p_kw = (torch.stack(x, dim=1) for x in zip(*steps, strict=True))
+            done = fleet.settle(after, setpoint, p_kw, today)
+            leftover = fleet.leftover_usd(after[:, -1], now).unsqueeze(1)
+            bill = torch.cat((done.energy_usd[:, :-1], done.energy_usd[:, -1:] - leftover), dim=1)
+            settled.append(dataclasses.replace(done, energy_usd=bill))
+        return _join_fleets(settled)
+
+    def own_state(self, devices: Sequence[Tensor]) -> Tensor:
+        """What each agent sees of its own device. `[batch, agent]`
+
+        Args:
+            devices: State of each fleet. `[batch, device, entry]` each
+        """
+        pairs = zip(self.fleets, devices, strict=True)
+        return torch.cat([fleet.observe(own) for fleet, own in pairs], dim=-1)
+
+    def _surroundings(self, days: Tensor, step: int | slice) -> Surroundings:
+        """What a step, or every step of the day, brings to the devices."""
+        return Surroundings(
+            self._tariff[days, step].unsqueeze(-1),
+            self._temp_degc[days, step].unsqueeze(-1),
+            self.refill_usd_per_kwh,
+            self.dt_hours,
+            step == self.num_steps - 1,
+        )
 
     def _step_devices(self, state: State, action: Tensor) -> tuple[tuple[Tensor, ...], DeviceStep]:
         """Moves the fleets and joins what they did along the agent axis."""
-        now = Surroundings(
-            self._tariff[state.days, state.step].unsqueeze(-1),
-            self._temp_degc[state.days, state.step].unsqueeze(-1),
-            self.refill_usd_per_kwh,
-            self.dt_hours,
-            state.step == self.num_steps - 1,
-        )
+        now = self._surroundings(state.days, state.step)
         actions = action.split(self._sizes, dim=-1)
         moved = [
             fleet.step(own, act, now)
             for fleet, own, act in zip(self.fleets, state.devices, actions, strict=True)
         ]
-        parts = zip(*(vars(step).values() for _, step in moved), strict=True)
-        return tuple(own for own, _ in moved), DeviceStep(*(torch.cat(p, dim=-1) for p in parts))
+        return tuple(own for own, _ in moved), _join_fleets([step for _, step in moved])
 
     def _solve(self, days: Tensor, steps: Tensor, p_kw: Tensor, q_kvar: Tensor) -> PowerFlow:
         """Solves the network: base load, sun and the agents' power.
@@ -369,7 +413,13 @@ class Core:
         )
 
 
-def _outcome(done: DeviceStep, flow: PowerFlow, is_usable: Tensor) -> Outcome:
+def _join_fleets(steps: Sequence[DeviceStep]) -> DeviceStep:
+    """Joins what the fleets did along the agent axis."""
+    parts = zip(*(vars(step).values() for step in steps), strict=True)
+    return DeviceStep(*(torch.cat(part, dim=-1) for part in parts))
+
+
+def join_outcome(done: DeviceStep, flow: PowerFlow, is_usable: Tensor) -> Outcome:
     """Puts an outcome together; the order of the cost is that of `COST_TERMS`."""
     costs = (done.energy_usd, done.fuel_usd, done.wear_usd, done.discomfort_usd)
     return Outcome(

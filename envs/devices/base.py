@@ -20,8 +20,8 @@ class Surroundings:
     """What a step brings to every device, known before it acts.
 
     Attributes:
-        tariff_usd_per_kwh: Price of energy, drawn or fed in. `[batch, 1]`
-        temp_outdoor_degc: Outdoor temperature. `[batch, 1]`
+        tariff_usd_per_kwh: Price of energy, drawn or fed in. `[..., 1]`
+        temp_outdoor_degc: Outdoor temperature. `[..., 1]`
         refill_usd_per_kwh: Value of the energy that a device holds at the end
             of the day.
         dt_hours: Length of the step, hours.
@@ -37,7 +37,7 @@ class Surroundings:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceStep:
-    """What a fleet did in one step. All `[batch, device]`, float32.
+    """What a fleet did in one step, or in many. All `[..., device]`, float32.
 
     Attributes:
         setpoint_kw: Power that the action asked for.
@@ -90,7 +90,13 @@ class Fleet(Protocol):
     def step(
         self, state: Tensor, action: Tensor, surroundings: Surroundings
     ) -> tuple[Tensor, DeviceStep]:
-        """Moves every device by one step.
+        """Moves every device by one step and settles it; see `step_fleet`."""
+        ...
+
+    def follow(
+        self, state: Tensor, action: Tensor, surroundings: Surroundings
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Moves every device by one step: the part of a step that waits for the one before.
 
         Args:
             state: State. `[batch, device, entry]`
@@ -98,7 +104,29 @@ class Fleet(Protocol):
             surroundings: Price and weather of the step.
 
         Returns:
-            The next state, and what happened.
+            The next state, the power asked for and the power drawn, kW.
+        """
+        ...
+
+    def settle(
+        self, after: Tensor, setpoint_kw: Tensor, p_kw: Tensor, surroundings: Surroundings
+    ) -> DeviceStep:
+        """What a step, or every step of a day, costs and draws; see `leftover_usd`.
+
+        Args:
+            after: State after the step. `[..., device, entry]`
+            setpoint_kw: Power asked for. `[..., device]`
+            p_kw: Power drawn. `[..., device]`
+            surroundings: Price and weather, leading axes the same.
+        """
+        ...
+
+    def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
+        """Worth of what a device holds at the day's end beyond its start, $. `[batch, device]`
+
+        Args:
+            state: State after the last step. `[batch, device, entry]`
+            surroundings: Price and weather of the last step.
         """
         ...
 
@@ -113,6 +141,28 @@ class Fleet(Protocol):
     def observe(self, state: Tensor) -> Tensor:
         """The device's own state as its policy sees it, about -1 to 1. `[batch, device]`"""
         ...
+
+
+def step_fleet(
+    fleet: Fleet, state: Tensor, action: Tensor, surroundings: Surroundings
+) -> tuple[Tensor, DeviceStep]:
+    """Moves a fleet by one step and settles it.
+
+    Args:
+        fleet: The fleet.
+        state: State. `[batch, device, entry]`
+        action: Action in [-1, 1]. `[batch, device]`
+        surroundings: Price and weather of the step.
+
+    Returns:
+        The next state, and what happened.
+    """
+    after, setpoint, p_kw = fleet.follow(state, action, surroundings)
+    done = fleet.settle(after, setpoint, p_kw, surroundings)
+    if surroundings.is_last:
+        bill = done.energy_usd - fleet.leftover_usd(after, surroundings)
+        done = dataclasses.replace(done, energy_usd=bill)
+    return after, done
 
 
 def uniform(low: float, high: float, num: int, generator: torch.Generator) -> Tensor:

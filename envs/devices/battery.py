@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from gradmap.envs.devices.base import DeviceStep, Surroundings, uniform
+from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,13 @@ class BatteryFleet:
     def step(
         self, state: Tensor, action: Tensor, surroundings: Surroundings
     ) -> tuple[Tensor, DeviceStep]:
-        """Charges or discharges as far as the stored energy allows; see `Fleet.step`."""
+        """Moves and settles; see `Fleet.step`."""
+        return step_fleet(self, state, action, surroundings)
+
+    def follow(
+        self, state: Tensor, action: Tensor, surroundings: Surroundings
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Charges or discharges as far as the stored energy allows; see `Fleet.follow`."""
         dt, eta = surroundings.dt_hours, self.efficiency
         energy, start = state.unbind(-1)
         setpoint = action * self.p_max_kw
@@ -52,14 +58,22 @@ class BatteryFleet:
         p_kw = torch.minimum(p_kw, (self.energy_max_kwh - energy) / (eta * dt))
         charge = p_kw.clamp_min(0.0)
         energy = energy + dt * (eta * charge + (p_kw - charge) / eta)
+        return torch.stack((energy, start), dim=-1), setpoint, p_kw
+
+    def settle(
+        self, after: Tensor, setpoint_kw: Tensor, p_kw: Tensor, surroundings: Surroundings
+    ) -> DeviceStep:
+        """Energy and wear; see `Fleet.settle`."""
+        dt = surroundings.dt_hours
         bill = surroundings.tariff_usd_per_kwh * p_kw * dt
-        if surroundings.is_last:
-            # What is left would be sold another day, through the discharger.
-            bill = bill - surroundings.refill_usd_per_kwh * eta * (energy - start)
-        zero = torch.zeros_like(p_kw)
         wear = self.wear_usd_per_kwh * dt * p_kw.abs()
-        step = DeviceStep(setpoint, p_kw, zero, bill, zero, wear, zero, zero)
-        return torch.stack((energy, start), dim=-1), step
+        zero = torch.zeros_like(p_kw)
+        return DeviceStep(setpoint_kw, p_kw, zero, bill, zero, wear, zero, zero)
+
+    def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
+        """What is left would be sold another day, through the discharger."""
+        energy, start = state.unbind(-1)
+        return surroundings.refill_usd_per_kwh * self.efficiency * (energy - start)
 
     def stored_kwh(self, state: Tensor) -> Tensor:
         """Energy stored, less what discharging loses; see `Fleet.stored_kwh`."""

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from gradmap.envs.devices.base import DeviceStep, Surroundings, uniform
+from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,24 +42,38 @@ class GeneratorFleet:
     def step(
         self, state: Tensor, action: Tensor, surroundings: Surroundings
     ) -> tuple[Tensor, DeviceStep]:
-        """Moves the output within the ramp; see `Fleet.step`."""
-        dt = surroundings.dt_hours
+        """Moves and settles; see `Fleet.step`."""
+        return step_fleet(self, state, action, surroundings)
+
+    def follow(
+        self, state: Tensor, action: Tensor, surroundings: Surroundings
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Moves the output within the ramp; see `Fleet.follow`."""
         before = state[..., 0]
         wanted = 0.5 * (action + 1.0) * self.p_max_kw
         output = torch.minimum(torch.maximum(wanted, before - self.ramp_kw), before + self.ramp_kw)
-        fuel = dt * output * (self.fuel_usd_per_kwh + self.fuel_usd_per_kw2h * output)
+        return output.unsqueeze(-1), -wanted, -output
+
+    def settle(
+        self, after: Tensor, setpoint_kw: Tensor, p_kw: Tensor, surroundings: Surroundings
+    ) -> DeviceStep:
+        """Energy and fuel; see `Fleet.settle`."""
+        dt, output = surroundings.dt_hours, after[..., 0]
         zero = torch.zeros_like(output)
-        step = DeviceStep(
-            setpoint_kw=-wanted,
-            p_kw=-output,
+        return DeviceStep(
+            setpoint_kw=setpoint_kw,
+            p_kw=p_kw,
             q_kvar=zero,
             energy_usd=-surroundings.tariff_usd_per_kwh * output * dt,
-            fuel_usd=fuel,
+            fuel_usd=dt * output * (self.fuel_usd_per_kwh + self.fuel_usd_per_kw2h * output),
             wear_usd=zero,
             discomfort_usd=zero,
             discomfort_kh=zero,
         )
-        return output.unsqueeze(-1), step
+
+    def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
+        """Nothing: it holds none; see `Fleet.leftover_usd`."""
+        return torch.zeros_like(state[..., 0])
 
     def stored_kwh(self, state: Tensor) -> Tensor:
         """Nothing: it holds none; see `Fleet.stored_kwh`."""

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from gradmap.envs.devices.base import DeviceStep, Surroundings, uniform
+from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
 
 DISCOMFORT_USD_PER_KH = 0.5
 """Price of one kelvin hour outside the comfort band for one real house."""
@@ -74,35 +74,46 @@ class HeatPumpFleet:
     def step(
         self, state: Tensor, action: Tensor, surroundings: Surroundings
     ) -> tuple[Tensor, DeviceStep]:
-        """Heats the building by one step, exactly for constant input; see `Fleet.step`."""
-        dt = surroundings.dt_hours
+        """Moves and settles; see `Fleet.step`."""
+        return step_fleet(self, state, action, surroundings)
+
+    def follow(
+        self, state: Tensor, action: Tensor, surroundings: Surroundings
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Heats the building by one step, exactly for constant input; see `Fleet.follow`."""
         indoor, start = state.unbind(-1)
         p_kw = 0.5 * (action + 1.0) * self.p_max_kw
-        performance = cop(surroundings.temp_outdoor_degc)
-        target = (
-            surroundings.temp_outdoor_degc + self.gain_k + performance * p_kw / self.loss_kw_per_k
-        )
-        indoor = target + torch.exp(-dt / self.time_constant_hours) * (indoor - target)
+        outdoor = surroundings.temp_outdoor_degc
+        target = outdoor + self.gain_k + cop(outdoor) * p_kw / self.loss_kw_per_k
+        decay = torch.exp(-surroundings.dt_hours / self.time_constant_hours)
+        indoor = target + decay * (indoor - target)
+        return torch.stack((indoor, start), dim=-1), p_kw, p_kw
+
+    def settle(
+        self, after: Tensor, setpoint_kw: Tensor, p_kw: Tensor, surroundings: Surroundings
+    ) -> DeviceStep:
+        """Energy and discomfort; see `Fleet.settle`."""
+        dt = surroundings.dt_hours
+        indoor = after[..., 0]
         cold = (self.comfort_low_degc - indoor).clamp_min(0.0)
         discomfort_kh = dt * (cold + (indoor - self.comfort_high_degc).clamp_min(0.0))
-        bill = surroundings.tariff_usd_per_kwh * p_kw * dt
-        if surroundings.is_last:
-            # Heat left above the band's lower edge spares electricity later.
-            heat_kwh = self.loss_kw_per_k * self.time_constant_hours * (indoor - start)
-            bill = bill - surroundings.refill_usd_per_kwh * heat_kwh / performance
         zero = torch.zeros_like(p_kw)
-        q_kvar = p_kw * (POWER_FACTOR**-2 - 1.0) ** 0.5
-        step = DeviceStep(
-            setpoint_kw=p_kw,
+        return DeviceStep(
+            setpoint_kw=setpoint_kw,
             p_kw=p_kw,
-            q_kvar=q_kvar,
-            energy_usd=bill,
+            q_kvar=p_kw * (POWER_FACTOR**-2 - 1.0) ** 0.5,
+            energy_usd=surroundings.tariff_usd_per_kwh * p_kw * dt,
             fuel_usd=zero,
             wear_usd=zero,
             discomfort_usd=self.discomfort_usd_per_kh * discomfort_kh,
             discomfort_kh=discomfort_kh,
         )
-        return torch.stack((indoor, start), dim=-1), step
+
+    def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
+        """Heat left above the band's lower edge spares electricity later."""
+        indoor, start = state.unbind(-1)
+        heat_kwh = self.loss_kw_per_k * self.time_constant_hours * (indoor - start)
+        return surroundings.refill_usd_per_kwh * heat_kwh / cop(surroundings.temp_outdoor_degc)
 
     def stored_kwh(self, state: Tensor) -> Tensor:
         """Nothing: heat does not come back as power; see `Fleet.stored_kwh`."""
