@@ -145,6 +145,7 @@ def _best(results: Results, task: str, rows: Sequence[Mapping[str, Any]]) -> dic
         and METHODS[name].needs_training
         and METHODS[name].is_decentralised
         and not METHODS[name].is_reference
+        and not METHODS[name].ignores_network
     }
     if not fit:
         return None

@@ -80,5 +80,5 @@ function failures(task) {
       el("li", {}, el("b", {}, `${method.title}, seed${own.length > 1 ? "s" : ""} ${own.join(", ")}: `), status));
   });
   if (!lines.length) return null;
-  return el("div", { class: "fact" }, el("h3", {}, "Runs without figures"), el("ul", { class: "plain" }, lines));
+  return el("div", { class: "fact" }, el("h3", {}, "Runs that are not done"), el("ul", { class: "plain" }, lines));
 }
