@@ -33,10 +33,9 @@ from gradmap.baselines.gippo_update import (
 )
 from gradmap.baselines.price_shares import PriceShares
 from gradmap.baselines.rllib.critics import LocalCritic, ValueScale
+from gradmap.baselines.stored_worth import StoredWorth
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
-from gradmap.envs.devices.battery import BatteryFleet
-from gradmap.envs.observations import FEATURES
 from gradmap.envs.outcome import Outcome
 
 
@@ -60,7 +59,7 @@ class GIPPO(GradientLearner):
 
     def __init__(self, core: Core, config: GIPPOConfig, seed: int) -> None:
         super().__init__(core, config, seed)
-        start = torch.full((core.num_agents, 1), config.log_std_initial, device=core.device)
+        start = torch.full((core.num_agents, 1), float(config.log_std_initial), device=core.device)
         self.policies = GaussianPolicies(self.actors, nn.Parameter(start))
         critic = LocalCritic(
             core.num_agents, core.num_features, config.critic_hidden, self.generator
@@ -68,14 +67,13 @@ class GIPPO(GradientLearner):
         self.critic = critic.to(core.device)
         self.value_scale = ValueScale(core.num_agents).to(core.device)
         rate = config.learning_rate
-        # A step along the gradient is no step of PPO: each has moments of its own.
-        self.optimiser = torch.optim.Adam(self.policies.parameters(), lr=rate, fused=True)
+        # A step along the gradient is no step of PPO: that has moments of its own.
         both = [*self.policies.parameters(), *self.critic.parameters()]
         self.ppo_optimiser = torch.optim.Adam(both, lr=rate, fused=True)
         first = min(config.alpha_initial, config.alpha_max)
         self.alpha = torch.full((core.num_agents, 1), first, device=core.device)
         self._shares = PriceShares(core, config.network_split, config.network_weight)
-        self._stored_usd = config.stored_usd_per_kwh * _capacity_kwh(core)
+        self._worth = StoredWorth(core, config.stored_usd_per_kwh)
         self._extra: dict[str, Tensor] = {}
 
     def schedule(self, progress: float) -> None:
@@ -164,8 +162,7 @@ class GIPPO(GradientLearner):
             found = violations(outcome.flow, self._limits)
             priced = self._shares(*self.prices.charge_by_limit(found))
             reward = reward - priced.to(reward.dtype)
-        own = done.observation[..., FEATURES.index("own_state")]
-        worth = 0.5 * (own + 1.0) * self._stored_usd
+        worth = self._worth(done.observation)
         after = torch.cat((worth[:, 1:], torch.zeros_like(worth[:, :1])), dim=1)
         return reward + after - worth
 
@@ -198,16 +195,3 @@ class GIPPO(GradientLearner):
         self.critic.load_state_dict(part("critic."))
         self.value_scale.load_state_dict(part("value_scale."))
         load_adam_tensors(self.ppo_optimiser, part("ppo_adam."))
-
-
-def _capacity_kwh(core: Core) -> Tensor:
-    """Energy that each agent could feed in when full; 0 where nothing is held. `[agent]`"""
-    parts = [
-        fleet.energy_max_kwh * fleet.efficiency
-        if isinstance(fleet, BatteryFleet)
-        else torch.zeros(fleet.num_devices, device=core.device)
-        for fleet in core.fleets
-    ]
-    return torch.cat(
-        [part.expand(f.num_devices) for part, f in zip(parts, core.fleets, strict=True)]
-    )

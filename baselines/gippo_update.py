@@ -82,29 +82,33 @@ def follow_gradient(
 ) -> None:
     """Moves the policies towards the alpha-policies, by regression on their draws.
 
-    The same noise that drew an action has to draw the shifted one: that is
-    the distance of two reparameterised policies in the paper.
+    The noise that drew an action has to draw the shifted one, which is the
+    distance of two reparameterised policies in the paper. Deviations are
+    PPO's alone: shifts against the noise would soon leave none, and the ratios
+    of PPO's passes grow as deviations fall. So the noise cancels, and centres
+    follow the shifts.
 
     Args:
         policies: The policies.
         batch: The samples.
         alpha: Each agent's length of step; 0 leaves its policy as it is.
             `[agent, 1]`
-        optimiser: Of the policies.
+        optimiser: Of the actors.
         config: Settings.
         generator: Source of the orders of samples.
     """
     scale = torch.exp(-batch.log_std)
-    columns = (batch.observation, (batch.drawn - batch.centre) * scale, batch.shifted(alpha))
+    aims = batch.centre + (batch.shifted(alpha) - batch.drawn)
     still = (alpha.squeeze(-1) == 0).nonzero().squeeze(-1)
+    actors = list(policies.actors.parameters())
     for _ in range(config.alpha_passes):
-        for seen, noise, aim in _minibatches(columns, config.minibatches, generator):
-            drawn = policies.centre(seen) + policies.log_std.exp() * noise
-            error = ((drawn - aim) * scale).square().mean(1)
+        columns = (batch.observation, aims)
+        for seen, aim in _minibatches(columns, config.minibatches, generator):
+            error = ((policies.centre(seen) - aim) * scale).square().mean(1)
             optimiser.zero_grad(set_to_none=True)
             error.sum().backward()
-            clip_agents(list(policies.parameters()), config.grad_clip)
-            with_rows_kept(optimiser, list(policies.parameters()), still)
+            clip_agents(actors, config.grad_clip)
+            with_rows_kept(optimiser, actors, still)
 
 
 @torch.no_grad()
@@ -122,7 +126,8 @@ def adapt_alpha(
       `alpha_spread`: the map from draws to shifted draws neither crowds nor
       spreads them;
     - the return of the moved policy, estimated from the samples by their
-      probability ratios, is no less than that of the old one.
+      probability ratios, is below that of the old one by no more than the
+      estimate's standard error.
 
     Args:
         policies: The policies after the step.
@@ -140,8 +145,9 @@ def adapt_alpha(
     moved = log_probability(batch.shifted(alpha), centre, policies.log_std)
     crowding = torch.exp((before - moved).clamp(-10.0, 10.0)).mean(1)
     outside = ((ratio - 1.0).abs() > config.clip).float().mean(1)
-    gain = (ratio * batch.advantage).mean(1)
-    is_sound = (outside <= config.alpha_range) & (gain >= 0.0)
+    gain = ratio * batch.advantage
+    error = gain.std(1, correction=0) / gain.shape[1] ** 0.5
+    is_sound = (outside <= config.alpha_range) & (gain.mean(1) >= -error)
     is_sound &= (crowding - 1.0).abs() <= config.alpha_spread
     factor = torch.where(is_sound, config.alpha_growth, 1.0 / config.alpha_growth)
     return (alpha * factor.unsqueeze(-1)).clamp_max(config.alpha_max), outside

@@ -25,6 +25,7 @@ from gradmap.baselines.clipping import clip_agents
 from gradmap.baselines.price_shares import PriceShares
 from gradmap.baselines.rllib.critics import CentralCritic, LocalCritic, ValueScale
 from gradmap.baselines.shac_config import SHACConfig
+from gradmap.baselines.stored_worth import StoredWorth
 from gradmap.envs.constraints import Violations, violations
 from gradmap.envs.core import Core
 from gradmap.envs.outcome import Outcome, stack_outcomes
@@ -88,6 +89,7 @@ class SHAC(GradientLearner):
             self.critic.parameters(), lr=config.critic_learning_rate, fused=True
         )
         self._shares = PriceShares(core)
+        self._worth = StoredWorth(core, config.stored_usd_per_kwh)
         self._critic_error = torch.zeros((), device=core.device)
 
     def schedule(self, progress: float) -> None:
@@ -100,10 +102,10 @@ class SHAC(GradientLearner):
     def update(self, days: Tensor) -> Rollout:
         """Learns from one window after another; see `GradientLearner`."""
         state = self.core.reset(days)
-        self.actors.reset(state.days)
+        noise = self._noise(len(state.days))
         windows = []
         while not self.core.is_done(state):
-            window = self._run(state.detach())
+            window = self._run(state.detach(), noise)
             self._improve_policies(window)
             if self.config.terminal_weight:
                 self._improve_critics(window)
@@ -117,14 +119,26 @@ class SHAC(GradientLearner):
                 outcome=stack_outcomes([o for w in windows for o in w.outcomes]),
             )
 
-    def _run(self, state: State) -> Window:
+    def _noise(self, num_days: int) -> Tensor | None:
+        """What is added to actions before their tangent. `[time, batch, agent]`"""
+        if not self.config.deviation:
+            return None
+        shape = (self.core.num_steps, num_days, self.core.num_agents)
+        noise = torch.randn(shape, generator=self.generator).to(self.core.device)
+        return self.config.deviation * noise
+
+    def _run(self, state: State, noise: Tensor | None = None) -> Window:
         """Runs the policies through the window that begins at a state."""
         core, begin = self.core, state.step
         end = min(begin + self.config.horizon, core.num_steps)
         seen, joint = [core.observe(state)], [core.observe_global(state)]
         actions, outcomes = [], []
-        for _ in range(begin, end):
-            action = self.actors.act(seen[-1])
+        for step in range(begin, end):
+            if noise is None:
+                action = self.actors.act(seen[-1])
+            else:
+                centre = self.actors.unsquashed(seen[-1].transpose(0, 1)).transpose(0, 1)
+                action = torch.tanh(centre + noise[step])
             state, outcome = core.step(state, action)
             actions.append(action)
             outcomes.append(outcome)
@@ -156,9 +170,10 @@ class SHAC(GradientLearner):
         self.optimiser.step()
 
     def _values(self, critic: nn.Module, seen: Tensor, joint: Tensor) -> Tensor:
-        """Costs to come, $. `[batch, time, agent]`"""
-        value = critic(seen.flatten(0, 1).transpose(0, 1), joint.flatten(0, 1)).transpose(0, 1)
-        return self.value_scale.denormalise(value).unflatten(0, seen.shape[:2])
+        """Costs to come, $: what the critic says, less what is stored. `[batch, time, agent]`"""
+        own = seen.flatten(0, 1).transpose(0, 1)
+        value: Tensor = critic(own, joint.flatten(0, 1)).transpose(0, 1)
+        return self.value_scale.denormalise(value).unflatten(0, seen.shape[:2]) - self._worth(seen)
 
     @torch.no_grad()
     def _targets(self, window: Window) -> Tensor:
@@ -182,7 +197,7 @@ class SHAC(GradientLearner):
 
     def _improve_critics(self, window: Window) -> None:
         """Fits the critics to a window, and lets the target follow."""
-        targets = self._targets(window)
+        targets = self._targets(window) + self._worth(window.seen[:, :-1])
         usable = window.outcome.is_usable[:, -1]
         if not bool(usable.any()):
             return

@@ -25,6 +25,9 @@ class SHACConfig:
         days_per_batch: Scenario-days in one batch.
         horizon: Steps of a window, through which the gradient flows; the last
             window of a day is what is left of it.
+        deviation: Of the noise on actions in learning, before the tangent that
+            squashes them into (-1, 1). Without it critics see each hour's
+            states in one narrow place and cannot tell what a state is worth.
         learning_rate: Of the policies' Adam.
         critic_learning_rate: Of the critics' Adam.
         learning_rate_final: Fraction of both rates left when the budget is
@@ -35,6 +38,8 @@ class SHACConfig:
         target_decay: Share of the target critics that an update keeps.
         terminal_weight: Weight of the target critics' value after a window in
             the policies' objective; 0 makes every window shortsighted.
+        stored_usd_per_kwh: Worth of stored energy that critics start from;
+            they learn what differs from it.
         grad_clip: Largest norm of the gradient of one agent's policy or
             critic; none for no clip.
         projection_usd_per_kwh: See `LearnerConfig`.
@@ -48,7 +53,8 @@ class SHACConfig:
     critic_hidden: tuple[int, ...] = (16, 16)
     days_per_batch: int = 8
     horizon: int = 24
-    learning_rate: float = 1e-2
+    deviation: float = 0.3
+    learning_rate: float = 2e-2
     critic_learning_rate: float = 1e-2
     learning_rate_final: float = 0.1
     critic_passes: int = 4
@@ -56,6 +62,7 @@ class SHACConfig:
     td_lambda: float = 0.95
     target_decay: float = 0.2
     terminal_weight: float = 1.0
+    stored_usd_per_kwh: float = 0.2
     grad_clip: float | None = 1.0
     projection_usd_per_kwh: float = 0.02
     price: PriceConfig = PriceConfig()
@@ -74,7 +81,12 @@ class SHACConfig:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 to 1")
         if not 0 <= self.target_decay < 1:
             faults.append(f"target_decay is {self.target_decay}, expected 0 to less than 1")
-        for name in ("terminal_weight", "projection_usd_per_kwh"):
+        for name in (
+            "deviation",
+            "terminal_weight",
+            "stored_usd_per_kwh",
+            "projection_usd_per_kwh",
+        ):
             if not getattr(self, name) >= 0:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 or more")
         if self.critic not in get_args(SHACCritic):
