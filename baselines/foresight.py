@@ -30,6 +30,13 @@ _FIGURES = ("cost", "excess", "outside", "bound", "alone", "rounds")
 node-steps outside the band; its lower bound with and without network; its rounds."""
 
 
+_FREE_ROUNDS = 4
+"""Rounds of a day after which the charge on changes of power begins to double."""
+
+_PATIENCE = 12
+"""Rounds after which a day waits for the others."""
+
+
 class OpenLoopPolicy:
     """Replays actions chosen for known days.
 
@@ -139,11 +146,27 @@ class PerfectForesight:
         return self._metrics()
 
     def _next(self) -> int:
-        """Days with a wide gap first, then the one with the fewest rounds."""
+        """Begins every day, then finishes one after the other, then goes round."""
+        rounds = self._figure("rounds")
+        if bool((rounds == 0).any()):
+            return int((rounds == 0).int().argmax())
+        is_open = ~self._is_done() & (rounds < _PATIENCE)
+        if bool(is_open.any()):
+            return int(torch.where(is_open, rounds, -1.0).argmax())
+        return int((rounds + _PATIENCE * self._is_done()).argmin())
+
+    def _is_done(self) -> Tensor:
+        """Whether a day keeps all limits with a small gap. `[day]`"""
         cost, bound = self._figure("cost"), self._figure("bound")
         is_close = (cost - bound) <= self.config.gap * cost.abs()
-        is_done = is_close & (self._figure("excess") == 0)
-        return int((self._figure("rounds") + 1e6 * is_done).argmin())
+        return is_close & (self._figure("excess") == 0)
+
+    def _first_cuts(self, row: int) -> Cuts:
+        """Cuts to begin a day with: those of the nearest day that is done."""
+        done = self._is_done().nonzero().flatten()
+        if not len(done):
+            return Cuts.none()
+        return self._cuts[int(done[(done - row).abs().argmin()])]
 
     def _begin(self, row: int, day: Day) -> None:
         """A day's first round: idle devices, and devices without a network."""
@@ -165,7 +188,11 @@ class PerfectForesight:
         now = day.play(self._now[row].cpu())
         is_feasible = bool(self._figure("excess")[row] == 0)
         best = day.play(self.action[row].cpu()) if is_feasible else None
-        found = day.improve(now, best, self._alone[row].double(), self._cuts[row])
+        late = max(0.0, float(self._figure("rounds")[row]) - _FREE_ROUNDS)
+        weight = self.config.weight_usd * 2.0**late
+        alone_kw = self._alone[row].double()
+        cuts = self._cuts[row] if len(self._cuts[row]) else self._first_cuts(row)
+        found = day.improve(now, best, alone_kw, cuts, weight)
         self._cuts[row] = found.cuts
         self._figure("bound")[row] = max(found.bound_usd, float(self._figure("alone")[row]))
         for price, new in zip(

@@ -18,6 +18,9 @@ class ForesightConfig:
         tolerance: Of a day's convex problem, as a share of its cost.
         gap: Gap between a day's cost and its lower bound, as a share of the
             cost, with which the day is left for the others.
+        weight_usd: Twice the charge on a change of a device's power by its
+            whole range from one round to the next, $ a step. It doubles with
+            every round after the fourth, so that rounds come to rest.
         voltage_cuts: Voltages that may be added to a step's problem in a round.
         current_cuts: Currents, likewise.
         limit_usd: Price of 1 p.u., or of a branch's rating, at which a limit
@@ -32,7 +35,8 @@ class ForesightConfig:
 
     margin_pu: float = 2e-5
     tolerance: float = 1e-4
-    gap: float = 1e-3
+    gap: float = 3e-3
+    weight_usd: float = 0.01
     voltage_cuts: int = 4
     current_cuts: int = 3
     limit_usd: float = 30_000.0
@@ -41,7 +45,7 @@ class ForesightConfig:
 
     def __post_init__(self) -> None:
         faults = []
-        for name in ("margin_pu", "gap", "samples", "spread"):
+        for name in ("margin_pu", "gap", "weight_usd", "samples", "spread"):
             if not getattr(self, name) >= 0:
                 faults.append(f"{name} is {getattr(self, name)}, expected 0 or more")
         for name in ("tolerance", "limit_usd"):

@@ -55,6 +55,7 @@ def judge_run(
         played = _play(assembly, split, stress)
         found = {engine: judge(core, played, engine) for engine in engines}
         _keep_arrays(folder, assembly, found, trace(core, played), f"{split}-{checkpoint}")
+        bounds = _lower_bounds(assembly)
     return {
         **_facts(folder),
         "method": spec.name,
@@ -69,7 +70,15 @@ def judge_run(
         "vmax_pu": core.limits.vmax_pu,
         "quantities": QUANTITIES,
         "engines": {engine: _as_json(each) for engine, each in found.items()},
+        **bounds,
     }
+
+
+def _lower_bounds(run: Assembly) -> dict[str, list[float]]:
+    """What the reference knows of the least cost of each of its days, $."""
+    find_bound = getattr(run.trainer, "lower_bound_usd", None)
+    bound = None if find_bound is None else find_bound()
+    return {} if bound is None else {"lower_bound_usd_per_day": bound.tolist()}
 
 
 def _find_stress(folder: RunFolder, split: str) -> Stress | None:

@@ -33,7 +33,7 @@ OVER, UNDER, CURRENT = 0, 1, 2
 """Kinds of cuts: voltage above its limit, below it, current above its rating."""
 
 _ALIKE = 0.999  # cosine of two slopes of which the deeper one is enough
-_TURN = 0.1  # rad: a current that has turned by less needs no cut of its own
+_TURN = 0.3  # rad: a current that has turned by less takes its old cut along
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,13 +191,14 @@ def tangents(point: Point, response: Array, group_kw: Array, cuts: Cuts, margin:
     """
     limits = point.limits
     columns = point.columns(cuts)
-    slope = np.einsum("cp,cgp->cg", columns, response[cuts.step])
-    at = point.left(cuts) - (slope * group_kw[cuts.step]).sum(1)
-    ends = np.array([limits.vmax_pu, -limits.vmin_pu, limits.loading_max])
+    slope = np.zeros((len(cuts), response.shape[1]))
     slot = np.zeros(len(cuts), np.int64)
     for t in np.unique(cuts.step):
         own = cuts.step == t
+        slope[own] = columns[own] @ response[t].T
         slot[own] = np.arange(own.sum())
+    at = point.left(cuts) - (slope * group_kw[cuts.step]).sum(1)
+    ends = np.array([limits.vmax_pu, -limits.vmin_pu, limits.loading_max])
     shape = (len(response), int(slot.max(initial=0)) + 1)
     rows = Rows(np.zeros((*shape, response.shape[1])), np.ones(shape), np.zeros(shape, bool))
     rows.per_kw[cuts.step, slot] = slope / UNIT
@@ -218,33 +219,29 @@ def add_cuts(
         tolerance: Excess that needs no cut.
         num: Voltages and currents to add in one step, at most.
     """
-    known: dict[tuple[int, int], list[tuple[int, float]]] = {}
-    for t, kind, index, angle in zip(*dataclasses.astuple(cuts), strict=True):
-        known.setdefault((t, kind), []).append((index, angle))
+    cuts = dataclasses.replace(cuts, angle=cuts.angle.copy())
     for kind, excess in enumerate(point.excess()):
         for t in np.flatnonzero((excess > tolerance).any(1)):
-            held = known.get((t, kind), [])
-            open_ = [k for k in np.flatnonzero(excess[t] > tolerance)[_order(excess[t], tolerance)]]
-            wanted = [k for k in open_ if not _is_held(point, t, kind, k, held)]
-            limit = num[kind == CURRENT]
-            for k in _distinct(point, response, t, kind, wanted, limit):
+            held = np.flatnonzero((cuts.step == t) & (cuts.kind == kind))
+            order = np.argsort(-excess[t], kind="stable")[: int((excess[t] > tolerance).sum())]
+            wanted = [int(k) for k in order if not _is_held(cuts, held, point, k)]
+            most = num[kind == CURRENT]
+            for k in _distinct(point, response, t, kind, wanted, most):
                 angle = float(np.angle(point.current[t, k])) if kind == CURRENT else 0.0
                 cuts = cuts.plus(int(t), kind, k, angle)
     return cuts
 
 
-def _order(excess: Array, tolerance: float) -> npt.NDArray[np.int64]:
-    """Order of the limits that are exceeded, the deepest first."""
-    found: npt.NDArray[np.int64] = np.argsort(-excess[excess > tolerance], kind="stable")
-    return found
-
-
-def _is_held(point: Point, t: int, kind: int, k: int, held: list[tuple[int, float]]) -> bool:
-    if kind != CURRENT:
-        return any(index == k for index, _ in held)
-    angle = float(np.angle(point.current[t, k]))
-    turns = (abs((angle - other + np.pi) % (2 * np.pi) - np.pi) for i, other in held if i == k)
-    return any(turn < _TURN for turn in turns)
+def _is_held(cuts: Cuts, held: npt.NDArray[np.int64], point: Point, k: int) -> bool:
+    """Whether one of the cuts `held` is this limit's; a current's is turned to it."""
+    for cut in held[cuts.index[held] == k]:
+        if cuts.kind[cut] != CURRENT:
+            return True
+        angle = float(np.angle(point.current[cuts.step[cut], k]))
+        if abs((angle - cuts.angle[cut] + np.pi) % (2 * np.pi) - np.pi) < _TURN:
+            cuts.angle[cut] = angle
+            return True
+    return False
 
 
 def _distinct(

@@ -83,6 +83,23 @@ class Block:
         """`(variable, time, device)`."""
         return self.upper.shape
 
+    def near(self, p_kw: Array, weight_usd: float) -> Block:
+        """Returns the block with a charge on the square of a change of power.
+
+        Args:
+            p_kw: Power to stay near to. `[time, device]`
+            weight_usd: Twice what a change by the whole range costs a step, $.
+        """
+        factors = [*self.power_control, *(self.power_state * self.sign)]
+        cost = self.cost.copy()
+        curvature = np.broadcast_to(self.curvature, self.shape).copy()
+        for k, factor in enumerate(factors):
+            if factor:
+                charge = weight_usd / self.upper[k] ** 2
+                curvature[k] += charge
+                cost[k] -= charge * np.maximum(p_kw / factor, 0.0)
+        return dataclasses.replace(self, cost=cost, curvature=curvature)
+
 
 def fleet_blocks(
     fleets: Sequence[Fleet], states: Sequence[Tensor], horizon: Horizon

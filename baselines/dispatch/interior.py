@@ -32,6 +32,7 @@ from gradmap.baselines.dispatch.rows import Rows
 
 _CENTRE = 0.3  # $: product of every variable and its multiplier at the start
 _BACK = 0.995  # share of the way to the nearest wall
+_SHORT = 1e-6  # a step shorter than this leads nowhere
 _LEAST = 1e-12  # smallest entry of the inverse Hessian: a pivot of 0 ends a recursion
 
 
@@ -131,9 +132,8 @@ class _Fleet:
         each = self.v * (block.cost + 0.5 * block.curvature * self.v)
         return float(each.sum()) + block.constant
 
-    def bound(self, price: Array) -> float:
-        """The least of the block's Lagrangian over its boxes, $."""
-        block = self.block
+    def bound(self, price: Array, block: Block) -> float:
+        """The least of a block's Lagrangian over its boxes, $."""
         reduced = block.cost + self.newton.pull(self.nu, price[:, self.group])
         least = (np.minimum(reduced, 0.0) * block.upper).sum((1, 2))
         for k in np.flatnonzero(block.curvature.any((1, 2))):
@@ -253,6 +253,7 @@ def solve_interior(
     price_max: float,
     tolerance: float = 1e-5,
     max_iterations: int = 80,
+    plain: Sequence[Block] | None = None,
 ) -> Solution:
     """Solves the problem of one day.
 
@@ -264,6 +265,8 @@ def solve_interior(
         tolerance: Gap between cost and bound that is small enough, as a share
             of the cost.
         max_iterations: Newton steps at most.
+        plain: Blocks whose optimum the bound is for, where `blocks` charge
+            something more; None if they are the same.
 
     Returns:
         The solution; how good it is shows in its cost and its bound.
@@ -271,20 +274,26 @@ def solve_interior(
     num_groups = rows.per_kw.shape[-1]
     fleets = [_Fleet(*pair, num_groups) for pair in zip(blocks, group, strict=True)]
     limits = _Limits(rows, price_max)
-    best, best_price = -np.inf, limits.used_price
+    best, best_plain, best_price = -np.inf, -np.inf, limits.used_price
     for iteration in range(max_iterations + 1):
-        price = limits.used_price
-        through = limits.by_group(price)
-        bound = sum(fleet.bound(through) for fleet in fleets) - float((price * rows.right).sum())
+        bound = _bound(fleets, limits, blocks)
         if bound > best:
-            best, best_price = bound, price
+            best, best_price = bound, limits.used_price
+            best_plain = best if plain is None else _bound(fleets, limits, plain)
         cost, charge = sum(fleet.cost() for fleet in fleets), limits.charge
         gap = abs(cost + charge - best) + _missed(fleets, limits)
-        if iteration == max_iterations or gap <= tolerance * (1.0 + abs(cost)):
+        if gap <= tolerance * (1.0 + abs(cost)) or not _step(fleets, limits):
             break
-        _step(fleets, limits)
     variables = tuple(fleet.v for fleet in fleets)
-    return Solution(variables, best_price, cost, charge, best, iteration)
+    return Solution(variables, best_price, cost, charge, best_plain, iteration)
+
+
+def _bound(fleets: Sequence[_Fleet], limits: _Limits, blocks: Sequence[Block]) -> float:
+    """Weak duality at the iterate's multipliers, $."""
+    price = limits.used_price
+    through = limits.by_group(price)
+    least = sum(f.bound(through, block) for f, block in zip(fleets, blocks, strict=True))
+    return least - float((price * limits.rows.right).sum())
 
 
 def _missed(fleets: Sequence[_Fleet], limits: _Limits) -> float:
@@ -297,8 +306,8 @@ def _missed(fleets: Sequence[_Fleet], limits: _Limits) -> float:
     )
 
 
-def _step(fleets: list[_Fleet], limits: _Limits) -> None:
-    """One predictor, one corrector."""
+def _step(fleets: list[_Fleet], limits: _Limits) -> bool:
+    """One predictor, one corrector; False where rounding ends the method."""
     time, _, num_groups = limits.rows.per_kw.shape
     wanted = limits.rows.is_used.any(1)
     response = np.zeros((time, time, num_groups))
@@ -317,8 +326,11 @@ def _step(fleets: list[_Fleet], limits: _Limits) -> None:
     centre = max(share * before / num, 1e-13)
     _direct(fleets, limits, centre, is_corrected=True)
     lengths = _lengths(everyone, _BACK)
+    if not min(lengths) > _SHORT:  # nor where they are not numbers
+        return False
     for each in everyone:
         each.advance(*lengths)
+    return True
 
 
 def _direct(fleets: list[_Fleet], limits: _Limits, centre: float, is_corrected: bool) -> None:
@@ -331,5 +343,6 @@ def _direct(fleets: list[_Fleet], limits: _Limits, centre: float, is_corrected: 
 
 def _lengths(everyone: Sequence[_Fleet | _Limits], back: float) -> tuple[float, float]:
     """Step lengths of variables and of multipliers, 1 at most."""
-    primal, dual = (max(column) for column in zip(*(e.lengths() for e in everyone), strict=True))
-    return min(1.0, back / max(primal, 1e-12)), min(1.0, back / max(dual, 1e-12))
+    primal, dual = np.max([each.lengths() for each in everyone], axis=0)  # NaN if there is one
+    first, second = (float(back / max(rate, back)) for rate in (primal, dual))
+    return first, second

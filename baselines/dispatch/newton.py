@@ -164,6 +164,8 @@ class Newton:
             else:
                 row[t] = 1.0 / self._pivot[t]
             if not wanted[t]:
+                if not wanted[:t].any():
+                    return
                 continue
             left = self._same[t] * row[t:]
             if self._next is not None and ahead is not None and t + 1 < num:

@@ -44,6 +44,9 @@ from gradmap.envs.outcome import Outcome
 from gradmap.feeders.powerflow.solve import PowerFlow
 
 
+_NEAR = 0.1  # excess, p.u. or share of a rating, below which a problem is solved in earnest
+
+
 @dataclasses.dataclass(frozen=True)
 class Played:
     """A dispatch of one day, run through the environment.
@@ -138,7 +141,14 @@ class Day:
     def _actions(self, found: Solution) -> Tensor:
         return torch.cat(actions_of(self._blocks, [found]), -1)[0]
 
-    def improve(self, now: Played, best: Played | None, alone_kw: Tensor, cuts: Cuts) -> Round:
+    def improve(
+        self,
+        now: Played,
+        best: Played | None,
+        alone_kw: Tensor,
+        cuts: Cuts,
+        weight_usd: float,
+    ) -> Round:
         """Makes a round.
 
         Args:
@@ -146,6 +156,7 @@ class Day:
             best: The cheapest feasible dispatch so far, if there is one.
             alone_kw: Power of the devices without a network. `[time, agent]`
             cuts: The cuts so far.
+            weight_usd: See `Block.near`: what keeps a round near the last.
         """
         config, limits = self.config, self.core.limits
         group_kw = self._groups.total(now.p_kw)
@@ -154,9 +165,16 @@ class Day:
         most = (config.voltage_cuts, config.current_cuts)
         cuts = add_cuts(cuts, point, response, -0.5 * config.margin_pu, most)
         problem = tangents(point, response, group_kw.numpy(), cuts, config.margin_pu)
+        blocks = self._blocks[0]
+        parts = now.p_kw.split([block.shape[2] for block in blocks], -1)
         found = solve_interior(
-            self._blocks[0], self._group, problem.rows,
-            price_max=config.limit_usd * UNIT, tolerance=config.tolerance,
+            [block.near(p.numpy(), weight_usd) for block, p in zip(blocks, parts, strict=True)],
+            self._group,
+            problem.rows,
+            price_max=config.limit_usd * UNIT,
+            # A network that is far off yet is not worth solving to the last cent.
+            tolerance=config.tolerance if now.excess < _NEAR else 10.0 * config.tolerance,
+            plain=blocks,
         )
         played = self.play(self._actions(found))
         price = found.price[cuts.step, problem.slot] / UNIT
