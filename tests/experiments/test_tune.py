@@ -19,11 +19,12 @@ import pytest
 pytest.importorskip("ray")
 
 from gradmap.algorithms.config import LearnerConfig
-from gradmap.experiments import tune_report
+from gradmap.experiments import tune_plan, tune_report
 from gradmap.experiments.cli import main
 from gradmap.experiments.config import Selection
 from gradmap.experiments.config_load import load_compare_config, load_run_config, run_configs
 from gradmap.experiments.runs import RunFolder
+from gradmap.experiments.search_space import check_space
 from gradmap.experiments.tune import Search
 from gradmap.experiments.tune_plan import SearchConfig
 from gradmap.experiments.tune_results import best_of, priced_cost
@@ -132,10 +133,12 @@ def test_only_what_is_not_over_runs(search: Search) -> None:
     assert Search(search.config, search.methods, search.out).jobs[failed].state == "waiting"
 
 
-def test_equal_trials_are_one_run(tmp_path: pathlib.Path) -> None:
-    search = Search(SearchConfig(trials=60), ("receding-horizon",), tmp_path)
-    assert len(search.trials["receding-horizon"]) == 60
-    assert len(search.jobs) < 60
+def test_equal_trials_are_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    few = check_space("shac", {"horizon": {"choice": [24, 48]}}, "a file")
+    monkeypatch.setattr(tune_plan, "load_space", lambda method: few)
+    search = Search(SearchConfig(trials=10), ("shac",), tmp_path)
+    assert len(search.trials["shac"]) == 10
+    assert len(search.jobs) == 2
 
 
 def test_tables_are_published_and_put_into_the_page(search: Search, tmp_path: pathlib.Path) -> None:
