@@ -9,6 +9,7 @@ from gradmap.feeders.errors import raise_faults
 
 PriceKind = Literal["dual", "fixed", "none"]
 Proximal = Literal["clip", "quadratic"]
+Surrogate = Literal["model", "gradient"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +72,19 @@ class LearnerConfig:
         learning_rate: Of Adam.
         learning_rate_final: Fraction of `learning_rate` left when the budget
             is used up; the rate falls along a half cosine.
+        surrogate: What the environment gradient is reused on. `gradient` is
+            the gradient alone, as in the paper: each sample by itself, all
+            else standing still. `model` plays the days of the rollout again,
+            with devices as they are and the network to first order, mended to
+            have the environment's gradient at the rollout; see `DayModel`.
         reuse_passes: Passes over the samples of a rollout with its
             environment gradient.
-        minibatches: Optimiser steps in one pass. With one pass of one step
+        minibatches: Optimiser steps in one pass, each on a share of the
+            samples, or of the days with surrogate `model`. With one pass of one step
             an environment gradient is used once, as self-supervision does.
         trust_region: Largest change of an action, on its [-1, 1] scale, that
-            reuse still gains from.
+            reuse still gains from; with surrogate `model`, that what the
+            model leaves out gains from.
         trust_region_final: Fraction of `trust_region` left when the budget is
             used up; it falls along a line. All agents move at once, each as
             if the others stood still, so the end needs smaller changes.
@@ -94,6 +102,7 @@ class LearnerConfig:
     days_per_batch: int = 8
     learning_rate: float = 1e-2
     learning_rate_final: float = 0.1
+    surrogate: Surrogate = "model"
     reuse_passes: int = 1
     minibatches: int = 8
     trust_region: float = 0.12
@@ -120,9 +129,10 @@ class LearnerConfig:
             faults.append(
                 f"projection_usd_per_kwh is {self.projection_usd_per_kwh}, expected 0 or more"
             )
-        if self.proximal not in get_args(Proximal):
-            known = ", ".join(get_args(Proximal))
-            faults.append(f"proximal is {self.proximal!r}, expected one of {known}")
+        for name, kind in (("proximal", Proximal), ("surrogate", Surrogate)):
+            if getattr(self, name) not in get_args(kind):
+                known = ", ".join(get_args(kind))
+                faults.append(f"{name} is {getattr(self, name)!r}, expected one of {known}")
         if not self.hidden or min(self.hidden) < 1:
             faults.append(f"hidden is {self.hidden}, expected one or more positive widths")
         raise_faults("learner", faults)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gradmap.algorithms.config import LearnerConfig
+from gradmap.algorithms.day_model import DayModel, linear_feeder, own_state_gain
 from gradmap.algorithms.learner import GradientLearner
 from gradmap.algorithms.proximal import SURROGATES
 from gradmap.algorithms.rollout import Rollout, environment_gradient
@@ -32,6 +33,7 @@ class GradMAP(GradientLearner):
     def __init__(self, core: Core, config: LearnerConfig, seed: int) -> None:
         super().__init__(core, config, seed)
         self.trust_region = config.trust_region
+        self._feeder = linear_feeder(core) if config.surrogate == "model" else None
 
     def schedule(self, progress: float) -> None:
         """Narrows the trust region beside the learning rate; see `GradientLearner`."""
@@ -42,8 +44,39 @@ class GradMAP(GradientLearner):
     def update(self, days: Tensor) -> Rollout:
         """One environment gradient, then `reuse_passes` passes; see `GradientLearner`."""
         done, gradient = environment_gradient(self.core, self.actors, days, self.objective)
-        self._reuse(done, gradient)
+        if self._feeder is None:
+            self._reuse(done, gradient)
+        else:
+            gain = own_state_gain(self.actors, done.observation)
+            self._reuse_on(DayModel(self.core, self._feeder, done, gain), done, gradient)
         return done
+
+    def _reuse_on(self, model: DayModel, done: Rollout, gradient: Tensor) -> None:
+        """Improves the networks on the days of a rollout, played again by the model."""
+        days = torch.arange(len(done.days), device=gradient.device)
+        start = done.action.clone().requires_grad_(True)
+        (known,) = torch.autograd.grad(self.objective(model.outcome(start, days)), start)
+        unknown = gradient - known
+        surrogate = SURROGATES[self.config.proximal]
+        # Agent first, so that a day's samples of an agent are one run of memory.
+        observation = done.observation.permute(2, 0, 1, 3).contiguous()
+        usable = done.outcome.is_usable[:, -1]
+        for _ in range(self.config.reuse_passes):
+            order = torch.randperm(len(days), generator=self.generator).to(gradient.device)
+            for rows in order.split(-(-len(days) // self.config.minibatches)):
+                action = self._act(observation[:, rows])
+                left = surrogate(unknown[rows], action - done.action[rows], self.trust_region)
+                # The objective is a mean over its usable days, the gradient that over all.
+                share = usable[rows].sum() / usable.sum().clamp_min(1)
+                loss = self.objective(model.outcome(action, rows)) * share + left.sum()
+                self.optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                self.optimiser.step()
+
+    def _act(self, observation: Tensor) -> Tensor:
+        """Actions for days of observations, agent first; `[row, time, agent]`."""
+        action = self.actors(observation.flatten(1, 2))
+        return action.reshape(observation.shape[:3]).permute(1, 2, 0)
 
     def _reuse(self, done: Rollout, gradient: Tensor) -> None:
         """Improves the networks on the samples of a rollout."""

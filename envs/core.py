@@ -390,6 +390,34 @@ class Core:
         ]
         return tuple(own for own, _ in moved), _join_fleets([step for _, step in moved])
 
+    def sum_by_terminal(self, power: Tensor) -> Tensor:
+        """Adds the agents' power up at every load terminal. `[..., terminal]`
+
+        Args:
+            power: Power of the agents. `[..., agent]`
+        """
+        shape = (*power.shape[:-1], self.network.num_load_terminals)
+        zeros = torch.zeros(shape, dtype=power.dtype, device=self.device)
+        return zeros.index_add(-1, self.agent_terminal, power)
+
+    def usual_power(self, split: str) -> tuple[Tensor, Tensor]:
+        """Median base load and sun of a split's steps, no device drawing anything.
+
+        Args:
+            split: The days.
+
+        Returns:
+            Active power, kW, and reactive power, kvar, at the network's
+            terminals: those of base load, then those of sun and devices.
+            `[terminal]` each
+        """
+        days = self.days(split)
+        p_kw, q_kvar, pv_kw = (
+            x[days].flatten(0, 1).median(dim=0).values
+            for x in (self._base_p_kw, self._base_q_kvar, self._pv_kw)
+        )
+        return torch.cat((p_kw, -pv_kw)), torch.cat((q_kvar, torch.zeros_like(q_kvar)))
+
     def _solve(self, days: Tensor, steps: Tensor, p_kw: Tensor, q_kvar: Tensor) -> PowerFlow:
         """Solves the network: base load, sun and the agents' power.
 
@@ -402,10 +430,8 @@ class Core:
         Returns:
             The power flow, leading axes those of the powers.
         """
-        shape = (*p_kw.shape[:-1], self.network.num_load_terminals)
-        zeros = torch.zeros(shape, device=self.device)
-        p_device = zeros.index_add(-1, self.agent_terminal, p_kw) - self._pv_kw[days, steps]
-        q_device = zeros.index_add(-1, self.agent_terminal, q_kvar)
+        p_device = self.sum_by_terminal(p_kw) - self._pv_kw[days, steps]
+        q_device = self.sum_by_terminal(q_kvar)
         return solve_power_flow(
             self.network,
             torch.cat((self._base_p_kw[days, steps], p_device), dim=-1),

@@ -25,6 +25,7 @@ SMALL = LearnerConfig(
     hidden=(8,),
     days_per_batch=4,
     learning_rate=5e-3,
+    surrogate="gradient",
     reuse_passes=1,
     minibatches=1,
     trust_region=0.05,
@@ -45,9 +46,14 @@ def plain_steps(learner, rate):
 
 @pytest.mark.parametrize("trust_region", [1e-3, 0.05, 10.0])
 @pytest.mark.parametrize("proximal", ["clip", "quadratic"])
-def test_without_reuse_a_step_is_the_self_supervised_one(short_core, trust_region, proximal):
-    """Weight for weight, any trust region, several steps in a row."""
-    config = dataclasses.replace(SMALL, trust_region=trust_region, proximal=proximal)
+@pytest.mark.parametrize("surrogate", ["gradient", "model"])
+def test_without_reuse_a_step_is_the_self_supervised_one(
+    short_core, trust_region, proximal, surrogate
+):
+    """Weight for weight, any trust region, either surrogate, several steps in a row."""
+    config = dataclasses.replace(
+        SMALL, trust_region=trust_region, proximal=proximal, surrogate=surrogate
+    )
     reuse, plain = GradMAP(short_core, config, 0), SelfSupervised(short_core, config, 0)
     for learner in (reuse, plain):
         plain_steps(learner, 1e-4)
@@ -75,7 +81,8 @@ def test_without_reuse_adam_makes_the_same_step(short_core):
         assert is_apart.double().mean() < 5e-3
 
 
-def test_reuse_asks_the_environment_for_nothing_more(short_core, monkeypatch):
+@pytest.mark.parametrize("surrogate", ["gradient", "model"])
+def test_reuse_asks_the_environment_for_nothing_more(short_core, monkeypatch, surrogate):
     """One rollout and one backward pass whatever the number of passes."""
     calls = []
     step = type(short_core).step
@@ -87,7 +94,7 @@ def test_reuse_asks_the_environment_for_nothing_more(short_core, monkeypatch):
     monkeypatch.setattr(type(short_core), "step", counted)
     for passes in (1, 7):
         calls.clear()
-        config = dataclasses.replace(SMALL, reuse_passes=passes, minibatches=3)
+        config = dataclasses.replace(SMALL, reuse_passes=passes, minibatches=3, surrogate=surrogate)
         learner = GradMAP(short_core, config, 0)
         learner.iterate(0.0)
         assert calls == list(range(short_core.num_steps))

@@ -1,0 +1,116 @@
+"""A model of the days of one rollout, in which policies improve without a power flow.
+
+Three things make it: the devices, exactly as they are (each agent's own
+physics); the network to first order around the rollout's power flows; and each
+policy's reaction to its own device, to first order in the device's state. What
+is left out (reactions to the voltage, and all second orders) the caller mends
+by the environment's gradient, with which the model must agree at the rollout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradmap.algorithms.networks import Actors
+from gradmap.algorithms.rollout import Rollout
+from gradmap.envs.core import Core, join_outcome
+from gradmap.envs.observations import FEATURES
+from gradmap.envs.outcome import Outcome
+from gradmap.feeders.powerflow.linear import LinearPowerFlow
+from gradmap.feeders.powerflow.solve import PowerFlow
+
+OWN_STATE = FEATURES.index("own_state")
+
+
+def linear_feeder(core: Core) -> LinearPowerFlow:
+    """The network to first order at the usual base load and sun of the training days.
+
+    Args:
+        core: The environment.
+    """
+    p_kw, q_kvar = core.usual_power("train")
+    num_loads = core.network.num_load_terminals
+    agents = torch.arange(num_loads, 2 * num_loads, device=core.device)
+    return LinearPowerFlow.around(core.network, p_kw, q_kvar, agents)
+
+
+def own_state_gain(actors: Actors, observation: Tensor) -> Tensor:
+    """How each action answers to the agent's own device, all else equal.
+
+    Args:
+        actors: The agents' networks.
+        observation: What they saw. `[batch, time, agent, feature]`
+
+    Returns:
+        Derivative of the action by the observed own state. `[batch, time, agent]`
+    """
+    seen = observation.flatten(0, 1).transpose(0, 1).contiguous().requires_grad_(True)
+    (slope,) = torch.autograd.grad(actors(seen).sum(), seen)
+    return slope[..., OWN_STATE].T.reshape(observation.shape[:3])
+
+
+class DayModel:
+    """What the days of a rollout would have been under other actions.
+
+    Args:
+        core: The environment.
+        feeder: From `linear_feeder`.
+        done: The rollout.
+        gain: From `own_state_gain`, of the policies that made it.
+    """
+
+    def __init__(self, core: Core, feeder: LinearPowerFlow, done: Rollout, gain: Tensor) -> None:
+        self.core = core
+        self.feeder = feeder
+        self.days = done.days
+        self.is_usable = done.outcome.is_usable
+        self._gain = gain
+        self._own_state = done.observation[..., OWN_STATE].contiguous()
+        self._p_kw = done.outcome.p_kw.detach()
+        self._q_kvar = done.outcome.q_kvar.detach()
+        flow, shape = done.outcome.flow, done.outcome.is_usable.shape
+        self._u = flow.u.detach().reshape(*shape, -1)
+        self._j = flow.j.detach().reshape(*shape, -1)
+        self._flow = flow
+
+    def outcome(self, action: Tensor, rows: Tensor) -> Outcome:
+        """Plays some of the days with other actions.
+
+        Args:
+            action: What the policies choose for the observations of the
+                rollout; where a device's state has moved away from the
+                rollout's, the reaction to it is added. `[row, time, agent]`
+            rows: Which days of the rollout. `[row]`, int64
+
+        Returns:
+            The outcome, differentiable in the actions; that of the rollout
+            for the rollout's actions. `[row, time, ...]`
+        """
+        gain, seen = self._gain[rows].unbind(1), self._own_state[rows].unbind(1)
+        chosen = action.unbind(1)
+
+        def choose(step: int, devices: Sequence[Tensor]) -> Tensor:
+            return chosen[step] + gain[step] * (self.core.own_state(devices) - seen[step])
+
+        done = self.core.play_devices(self.days[rows], choose)
+        changes = (
+            self.core.sum_by_terminal(done.p_kw - self._p_kw[rows]),
+            self.core.sum_by_terminal(done.q_kvar - self._q_kvar[rows]),
+        )
+        flow = self.feeder.move(self._flow_of(rows), *changes)
+        return join_outcome(done, flow, self.is_usable[rows])
+
+    def _flow_of(self, rows: Tensor) -> PowerFlow:
+        flow = self._flow
+        return dataclasses.replace(
+            flow,
+            converged=flow.converged[rows],
+            iterations=flow.iterations[rows],
+            residual=flow.residual[rows],
+            u=self._u[rows].flatten(0, 1),
+            j=self._j[rows].flatten(0, 1),
+        )

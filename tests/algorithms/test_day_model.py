@@ -1,0 +1,80 @@
+"""The model of a rollout's days: the rollout itself at its own actions, near it nearby."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gradmap.algorithms.config import LearnerConfig, PriceConfig
+from gradmap.algorithms.day_model import OWN_STATE, DayModel, linear_feeder, own_state_gain
+from gradmap.algorithms.gradmap import GradMAP
+from gradmap.algorithms.rollout import environment_gradient, rollout
+
+PRICE = PriceConfig(kind="fixed", voltage_usd_per_pu=100.0, overload_usd=10.0, margin_pu=0.03)
+
+
+@pytest.fixture(scope="module")
+def played(short_core):
+    learner = GradMAP(short_core, LearnerConfig(days_per_batch=3, price=PRICE), 0)
+    for _ in range(3):
+        learner.iterate(0.0)
+    days = short_core.days("train")[:3]
+    done, gradient = environment_gradient(short_core, learner.actors, days, learner.objective)
+    gain = own_state_gain(learner.actors, done.observation)
+    return learner, done, gradient, DayModel(short_core, linear_feeder(short_core), done, gain)
+
+
+def test_at_the_rollouts_actions_it_is_the_rollout(played):
+    _, done, _, model = played
+    for rows in (torch.arange(3), torch.tensor([2, 0])):
+        found = model.outcome(done.action[rows], rows)
+        for name in ("setpoint_kw", "p_kw", "q_kvar", "cost_usd", "discomfort_kh"):
+            torch.testing.assert_close(
+                getattr(found, name), getattr(done.outcome, name)[rows].detach(), msg=name
+            )
+        flow = done.outcome.flow
+        torch.testing.assert_close(found.flow.v_magnitude_pu, flow.v_magnitude_pu[rows])
+        torch.testing.assert_close(found.flow.branch_loading, flow.branch_loading[rows])
+
+
+def test_the_gain_is_the_policys_answer_to_its_device(played):
+    learner, done, _, _ = played
+    observation = done.observation.clone()
+    step = 1e-2
+    values = []
+    for sign in (1.0, -1.0):
+        observation[..., OWN_STATE] = done.observation[..., OWN_STATE] + sign * step
+        with torch.no_grad():
+            values.append(learner.actors.act(observation.flatten(0, 1)))
+    slope = ((values[0] - values[1]) / (2.0 * step)).reshape(done.action.shape)
+    gain = own_state_gain(learner.actors, done.observation)
+    torch.testing.assert_close(gain, slope, rtol=1e-2, atol=1e-3)
+
+
+def test_most_of_the_environments_gradient_is_in_it(played):
+    """What it leaves out: the reaction to the voltage, second orders of reaction and network."""
+    learner, done, gradient, model = played
+    action = done.action.clone().requires_grad_(True)
+    value = learner.objective(model.outcome(action, torch.arange(3)))
+    (known,) = torch.autograd.grad(value, action)
+    assert (gradient - known).norm() < 0.3 * gradient.norm()
+
+
+def test_it_foresees_what_nearby_policies_do(played):
+    """The cost of policies a step away: better than the gradient alone does."""
+    learner, done, gradient, model = played
+    before = [p.detach().clone() for p in learner.actors.parameters()]
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.arange(3)
+    with torch.no_grad():
+        for p in learner.actors.parameters():
+            p += 0.05 * torch.randn(p.shape, generator=generator)
+        truth = rollout(learner.core, learner.actors, done.days)
+        chosen = learner.actors.act(done.observation.flatten(0, 1)).reshape(done.action.shape)
+        now = learner.objective(done.outcome)
+        change = learner.objective(truth.outcome) - now
+        by_model = learner.objective(model.outcome(chosen, rows)) - now
+        by_gradient = (gradient * (chosen - done.action)).sum()
+        for p, old in zip(learner.actors.parameters(), before, strict=True):
+            p.copy_(old)
+    assert (by_model - change).abs() < 0.5 * (by_gradient - change).abs()
