@@ -4,10 +4,10 @@ Mehrotra's predictor-corrector. Devices meet only in the limits of the network,
 so a Newton step is one recursion over time for all devices (`newton.py`) and
 one small dense system for the limits' prices:
 
-    (J R J^T + W) lambda = J p_hat - h,
+    (J R J^T + W) d lambda = J p_hat - h,
 
 with `R` the sum of the devices' responses at each terminal, `J` what a kW there
-does to each limit. The limits are elastic: beyond a price they give way, so
+does to each limit and `p_hat` where devices would go. The limits are elastic: beyond a price they give way, so
 that a day that cannot be held has an answer too.
 
 The lower bound is weak duality in closed form. For any prices `0 <= lambda <=
@@ -76,30 +76,36 @@ class _Fleet:
         total: Array = (self._sum @ values.T).T
         return total
 
-    def hessian(self) -> None:
-        """Takes the barrier's diagonal at the iterate, and factors."""
+    def hessian(self, price: Array) -> None:
+        """Takes gradient and Hessian at the iterate and its prices, and factors.
+
+        All that follows is in changes from the iterate: near the optimum they
+        are small, where the quantities themselves would cancel.
+        """
         self.slack = self.block.upper - self.v
         self._by_v, self._by_slack = 1.0 / self.v, 1.0 / self.slack
         diagonal = self.low * self._by_v + self.high * self._by_slack + self.block.curvature
         self.newton.factor(np.maximum(1.0 / diagonal, _LEAST))
         self._slope = -(self.block.curvature * self.v + self.block.cost)
+        self._slope -= self.newton.pull(self.nu, price[:, self.group])
+        self._missed = self.newton.residual(self.v)
+        self._power = self.newton.power(self.v)
 
     def aim(self, centre: float, is_corrected: bool) -> Array:
-        """Where the devices go without prices; returns their power by group."""
+        """Where the devices go at the prices as they are; returns their power by group."""
         rho = self._slope
         if is_corrected:
             # Products that the predictor's step would leave, taken off.
             self._centre_low = centre - self.dv * self.dlow
             self._centre_high = centre + self.dv * self.dhigh
             rho = rho + self._centre_low * self._by_v - self._centre_high * self._by_slack
-        self._target = self.v + self.newton.inverse * rho
-        self._nu_free, p = self.newton.target(self._target)
-        return self.gathered(p)
+        self._target = self.newton.inverse * rho
+        self._nu_free, p = self.newton.target(self._target, self._missed)
+        return self.gathered(self._power + p)
 
     def move(self, price: Array, is_corrected: bool) -> None:
-        """Takes the direction at prices by group, `[time, group]`."""
-        v, nu = self.newton.move(self._target, self._nu_free, price[:, self.group])
-        self.dv, self.dnu = v - self.v, nu - self.nu
+        """Takes the direction at a change of prices by group, `[time, group]`."""
+        self.dv, self.dnu = self.newton.move(self._target, self._nu_free, price[:, self.group])
         # By how many times each wall would be passed, and the multipliers' change.
         self._to_low, self._to_high = -self.dv * self._by_v, self.dv * self._by_slack
         self.dlow = self.low * (self._to_low - 1.0)
@@ -156,7 +162,6 @@ class _Limits:
         self.price_max = price_max
         self.price = np.full(shape, min(1.0, 0.1 * price_max))
         self.rest = price_max - self.price
-        # Slots without a row are met from the start: no coefficient, right side 1.
         self.slack = np.full(shape, 1.0)
         self.excess = _CENTRE / self.rest
         self.steps = np.flatnonzero(rows.is_used.any(1))
@@ -189,22 +194,22 @@ class _Limits:
         self._factor = _cholesky(square) if len(square) else square
 
     def aim(self, free: Array, centre: float, is_corrected: bool) -> Array:
-        """Solves for the prices; `free` is power by group without them."""
+        """Solves for the prices' change; `free` is power by group without it."""
         low: Array | float = 0.0
         high: Array | float = 0.0
         if is_corrected:
             low = centre - self.dslack * self.dprice
             high = centre + self.dexcess * self.dprice
         right = self.left(free) - self.rows.right + low / self.price - high / self.rest
-        right += self.width * self.price
-        price = self.price.copy()
         is_used = self.rows.is_used
+        self.dprice = np.zeros(is_used.shape)
         if len(self._factor):
-            price[is_used], _ = lapack.dpotrs(self._factor, right[is_used], lower=1)
-        self.dprice = price - self.price
-        self.dslack = (low - self.slack * self.dprice) / self.price - self.slack
-        self.dexcess = (high + self.excess * self.dprice) / self.rest - self.excess
-        return self.by_group(price)
+            self.dprice[is_used], _ = lapack.dpotrs(self._factor, right[is_used], lower=1)
+        dslack = (low - self.slack * self.dprice) / self.price - self.slack
+        dexcess = (high + self.excess * self.dprice) / self.rest - self.excess
+        # Slots without a row stand still, and hold nobody up.
+        self.dslack, self.dexcess = (np.where(is_used, x, 0.0) for x in (dslack, dexcess))
+        return self.by_group(self.dprice)
 
     def lengths(self) -> tuple[float, float]:
         """As for a fleet."""
@@ -214,9 +219,10 @@ class _Limits:
 
     def gap_after(self, primal: float, dual: float) -> float:
         """As for a fleet."""
-        low = _products(self.slack, primal * self.dslack, self.price, dual * self.dprice)
-        change = -dual * self.dprice
-        return low + _products(self.excess, primal * self.dexcess, self.rest, change)
+        change, is_used = dual * self.dprice, self.rows.is_used
+        low = (self.slack + primal * self.dslack) * (self.price + change)
+        high = (self.excess + primal * self.dexcess) * (self.rest - change)
+        return float((low + high)[is_used].sum())
 
     def advance(self, primal: float, dual: float) -> None:
         """As for a fleet."""
@@ -311,8 +317,9 @@ def _step(fleets: list[_Fleet], limits: _Limits) -> bool:
     time, _, num_groups = limits.rows.per_kw.shape
     wanted = limits.rows.is_used.any(1)
     response = np.zeros((time, time, num_groups))
+    price = limits.by_group(limits.used_price)
     for fleet in fleets:
-        fleet.hessian()
+        fleet.hessian(price)
         for t, row in fleet.newton.responses(wanted):
             response[t, t:] += fleet.gathered(row)
     limits.factor(response)
@@ -321,7 +328,7 @@ def _step(fleets: list[_Fleet], limits: _Limits) -> bool:
     before = sum(each.gap_after(0.0, 0.0) for each in everyone)
     ahead = _lengths(everyone, 1.0)
     after = sum(each.gap_after(*ahead) for each in everyone)
-    num = 2 * (sum(fleet.v.size for fleet in fleets) + limits.price.size)
+    num = 2 * (sum(fleet.v.size for fleet in fleets) + int(limits.rows.is_used.sum()))
     share = min(max(after / before, 0.0), 1.0) ** 3
     centre = max(share * before / num, 1e-13)
     _direct(fleets, limits, centre, is_corrected=True)

@@ -46,8 +46,12 @@ class Newton:
 
     def residual(self, v: Array) -> Array:
         """By how much the state equation is missed. `[time, device]`"""
+        return self.follow(v) - self.block.drift
+
+    def follow(self, v: Array) -> Array:
+        """The state equation's left side, without the drift. `[time, device]`"""
         block, x = self.block, self.state(v)
-        left = x - block.drift
+        left = x.copy()
         left[1:] -= block.decay * x[:-1]
         for gain, u in zip(block.gain, v[: self._controls], strict=True):
             left -= gain * u
@@ -108,16 +112,18 @@ class Newton:
             out[1:] += self._next * price[:-1]
         return out
 
-    def target(self, target: Array) -> tuple[Array, Array]:
-        """Where variables go without prices of power.
+    def target(self, target: Array, missed: Array) -> tuple[Array, Array]:
+        """How multipliers and power change without prices of power.
 
         Args:
-            target: `v + H^-1 rho`: where they would go but for the state equation.
+            target: By how much the variables would change but for the state
+                equation.
+            missed: By how much that is missed now. `[time, device]`
 
         Returns:
-            Multipliers of the state equation, and power drawn.
+            Changes of its multipliers, and of power drawn.
         """
-        nu = self._solve(self.residual(target))
+        nu = self._solve(self.follow(target) + missed)
         p = self.power(target) - self._couple_back(nu)
         return nu, p
 
@@ -129,15 +135,15 @@ class Newton:
         return out
 
     def move(self, target: Array, nu: Array, price: Array) -> tuple[Array, Array]:
-        """Where variables and multipliers go at prices of power.
+        """How variables and multipliers change with prices of power.
 
         Args:
             target: As in `target`.
             nu: What `target` returned.
-            price: Prices of power. `[time, device]`
+            price: Change of the prices of power. `[time, device]`
 
         Returns:
-            The variables, and the multipliers.
+            Changes of the variables, and of the multipliers.
         """
         nu = nu - self._solve(self._couple(price))
         return target - self.inverse * self.pull(nu, price), nu
