@@ -21,13 +21,14 @@ def load_run_config(method: str, source: str | pathlib.Path | None = None) -> Ru
     Args:
         method: Name of the method; it wins over one named in the file.
         source: YAML file or name of a bundled configuration; its values win
-            over the method's defaults.
+            over the method's defaults. Of a comparison's, what holds for the
+            method.
 
     Raises:
         GradmapError: If method or file cannot be used; names all faults.
     """
     spec = method_spec(method)
-    values = {} if source is None else load_yaml(source)
+    values = {} if source is None else _of_comparison(load_yaml(source), spec)
     values["method"] = method
     return _build(RunConfig, _default_run(spec).model_dump(mode="json"), values, source)
 
@@ -54,6 +55,18 @@ def check_run_config(config: RunConfig) -> RunConfig:
             f"{'it' if len(given) == 1 else 'them'} out: {own}"
         )
     return config
+
+
+def _of_comparison(values: dict[str, Any], spec: MethodSpec) -> dict[str, Any]:
+    """What a comparison's file says of a method's run; other files as they are."""
+    foreign = set(CompareConfig.model_fields) - set(RunConfig.model_fields)
+    result = {name: value for name, value in values.items() if name not in foreign}
+    settings, budget = values.get("settings"), values.get("reference_budget")
+    if spec.settings and isinstance(settings, Mapping) and spec.name in settings:
+        result[spec.settings] = settings[spec.name]
+    if spec.is_reference and budget is not None:
+        result["budget"] = budget
+    return result
 
 
 def own_values(config: RunConfig) -> dict[str, Any]:

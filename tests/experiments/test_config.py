@@ -174,6 +174,21 @@ def test_a_comparison_gives_each_method_its_settings() -> None:
         check_run_config(run)
 
 
+def test_a_run_takes_what_a_comparison_says_of_its_method(tmp_path: pathlib.Path) -> None:
+    file = write(
+        tmp_path / "compare.yaml",
+        "seeds: [1, 2]\nsettings: {gradmap: {reuse_passes: 2}, rules: {}}\n"
+        "reference_budget: {iterations: 7}\nvalidation: {every: 3}\n",
+    )
+    run = load_run_config("gradmap", file)
+    assert run.learner == dataclasses.replace(METHODS["gradmap"].defaults, reuse_passes=2)
+    assert (run.validation.every, run.budget.iterations) == (3, None)
+    assert load_run_config("perfect-foresight", file).budget.iterations == 7
+    file = write(tmp_path / "slip.yaml", "settings: {gradmap: {reuse_pases: 2}}\n")
+    with pytest.raises(GradmapError, match=r"learner.reuse_pases \(did you mean"):
+        load_run_config("gradmap", file)
+
+
 def test_a_comparison_is_a_grid() -> None:
     config = CompareConfig(
         methods=("rules", "gradmap", "perfect-foresight"),
