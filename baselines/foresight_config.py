@@ -33,7 +33,7 @@ class ForesightConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    margin_pu: float = 2e-5
+    margin_pu: float = 5e-5
     tolerance: float = 1e-4
     gap: float = 3e-3
     weight_usd: float = 0.01

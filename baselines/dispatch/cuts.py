@@ -64,6 +64,14 @@ class Cuts:
         pairs = zip(dataclasses.astuple(self), more, strict=True)
         return Cuts(*(np.append(old, np.asarray(new, old.dtype)) for old, new in pairs))
 
+    def only(self, kept: npt.NDArray[np.bool_]) -> Cuts:
+        """Returns some of them.
+
+        Args:
+            kept: Which. `[cut]`
+        """
+        return Cuts(*(column[kept] for column in dataclasses.astuple(self)))
+
     def __len__(self) -> int:
         return len(self.step)
 
@@ -149,6 +157,7 @@ class Tangents:
         slot: Slot of each cut in its step's rows. `[cut]`
         slope: Change of each left side with a group's power, per kW. `[cut, group]`
         at: Left side at no power of any group. `[cut]`
+        ends: What each left side may be at most. `[cut]`
         angle: Direction of each cut. `[cut]`
     """
 
@@ -157,6 +166,7 @@ class Tangents:
     slot: npt.NDArray[np.int64]
     slope: Array
     at: Array
+    ends: Array
     angle: Array
 
 
@@ -198,13 +208,13 @@ def tangents(point: Point, response: Array, group_kw: Array, cuts: Cuts, margin:
         slope[own] = columns[own] @ response[t].T
         slot[own] = np.arange(own.sum())
     at = point.left(cuts) - (slope * group_kw[cuts.step]).sum(1)
-    ends = np.array([limits.vmax_pu, -limits.vmin_pu, limits.loading_max])
+    ends = np.array([limits.vmax_pu, -limits.vmin_pu, limits.loading_max])[cuts.kind]
     shape = (len(response), int(slot.max(initial=0)) + 1)
     rows = Rows(np.zeros((*shape, response.shape[1])), np.ones(shape), np.zeros(shape, bool))
     rows.per_kw[cuts.step, slot] = slope / UNIT
-    rows.right[cuts.step, slot] = (ends[cuts.kind] - margin - at) / UNIT
+    rows.right[cuts.step, slot] = (ends - margin - at) / UNIT
     rows.is_used[cuts.step, slot] = True
-    return Tangents(cuts, rows, slot, slope, at, point.angles(cuts))
+    return Tangents(cuts, rows, slot, slope, at, ends, point.angles(cuts))
 
 
 def add_cuts(

@@ -44,6 +44,10 @@ from gradmap.envs.outcome import Outcome
 from gradmap.feeders.powerflow.solve import PowerFlow
 
 
+_FAR, _CHEAP = 5e-3, 1.0
+"""A cut that is as far from binding and whose price is below so many $ per
+p.u. or rating is dropped; it comes back where it is needed."""
+
 _NEAR = 0.1  # excess, p.u. or share of a rating, below which a problem is solved in earnest
 
 
@@ -75,7 +79,7 @@ class Round:
 
     Attributes:
         played: Its dispatch.
-        cuts: The cuts that it held.
+        cuts: The cuts that it held and that are worth holding.
         bound_usd: Lower bound of the day's cost, $.
         prices: Price of each limit, $ per p.u. or rating. `[time, ...]` each
         num_solves: Power flows solved.
@@ -182,7 +186,11 @@ class Day:
         slack, solves = self._slack(problem, played, known, alone_kw)
         bound = found.bound_usd - float((price * (slack + config.margin_pu)).sum())
         solves += 2 * self.core.num_steps
-        return Round(played, cuts, bound, self._prices(cuts, price), solves)
+        left = problem.at + (
+            problem.slope * self._groups.total(played.p_kw).numpy()[cuts.step]
+        ).sum(1)
+        is_near = (problem.ends - left < _FAR) | (price > _CHEAP)
+        return Round(played, cuts.only(is_near), bound, self._prices(cuts, price), solves)
 
     def _slack(
         self, problem: Tangents, played: Played, known: list[Played], alone_kw: Tensor
