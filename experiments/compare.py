@@ -59,7 +59,7 @@ def check_buildable(config: CompareConfig) -> None:
     from gradmap.experiments.assembly import assemble
 
     runs = run_configs(config)
-    check_installed({key.method for key in runs})
+    check_installed(dict.fromkeys(key.method for key in runs))
     tasks = {key.task: run.task for key, run in runs.items()}
     shared = next(iter(runs.values()))
     for task in tasks.values():
