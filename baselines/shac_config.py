@@ -26,8 +26,8 @@ class SHACConfig:
         horizon: Steps of a window, through which the gradient flows; the last
             window of a day is what is left of it.
         deviation: Of the noise on actions in learning, before the tangent that
-            squashes them into (-1, 1). Without it critics see each hour's
-            states in one narrow place and cannot tell what a state is worth.
+            squashes them into (-1, 1): critics then see each hour's states
+            around where the policies lead.
         learning_rate: Of the policies' Adam.
         critic_learning_rate: Of the critics' Adam.
         learning_rate_final: Fraction of both rates left when the budget is

@@ -77,10 +77,6 @@ def test_settings_of_each_method_are_read_from_the_command_line() -> None:
             ["gippo", "--gippo.alpha-growth", "0.5", "--gippo.clip", "-1"],
             ["alpha_growth is 0.5", "clip is -1.0"],
         ),
-        (
-            ["perfect-foresight", "--foresight.dual-growth", "0.9", "--foresight.margin-pu", "-1"],
-            ["dual_growth is 0.9", "margin_pu is -1.0"],
-        ),
         (["receding-horizon", "--receding.horizon", "0"], ["horizon is 0"]),
     ],
 )
