@@ -173,7 +173,8 @@ class SHAC(GradientLearner):
         """Costs to come, $: what the critic says, less what is stored. `[batch, time, agent]`"""
         own = seen.flatten(0, 1).transpose(0, 1)
         value: Tensor = critic(own, joint.flatten(0, 1)).transpose(0, 1)
-        return self.value_scale.denormalise(value).unflatten(0, seen.shape[:2]) - self._worth(seen)
+        usd: Tensor = self.value_scale.denormalise(value).unflatten(0, seen.shape[:2])
+        return usd - self._worth(seen)
 
     @torch.no_grad()
     def _targets(self, window: Window) -> Tensor:
