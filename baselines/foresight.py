@@ -36,6 +36,12 @@ _FREE_ROUNDS = 4
 _PATIENCE = 12
 """Rounds after which a day waits for the others."""
 
+_HALVINGS = 6
+"""Steps towards idle devices in search of a power flow."""
+
+_SHARE = 0.02
+"""Share of a day's cost without a network that leaving a limit counts for."""
+
 
 class OpenLoopPolicy:
     """Replays actions chosen for known days.
@@ -178,7 +184,9 @@ class PerfectForesight:
         self._figure("alone")[row] = self._figure("bound")[row] = bound
         self._keep(row, alone)
         # Where even the power flow fails, the plan starts from a calmer day.
-        while math.isinf(alone.excess):
+        for _ in range(_HALVINGS):
+            if math.isfinite(alone.excess):
+                break
             action = 0.5 * (action + idle)
             alone = day.play(action)
         self._now[row] = alone.action.to(self._now.device)
@@ -186,6 +194,8 @@ class PerfectForesight:
 
     def _improve(self, row: int, day: Day) -> None:
         now = day.play(self._now[row].cpu())
+        if math.isinf(now.excess):  # a day that has no power flow at all
+            return
         is_feasible = bool(self._figure("excess")[row] == 0)
         best = day.play(self.action[row].cpu()) if is_feasible else None
         late = max(0.0, float(self._figure("rounds")[row]) - _FREE_ROUNDS)
@@ -205,13 +215,25 @@ class PerfectForesight:
             self._now[row] = found.played.action.to(self._now.device)
 
     def _keep(self, row: int, played: Played) -> None:
-        """Keeps a dispatch that is better than the best: feasible first, then cheap."""
-        old = (float(self._figure("excess")[row]), float(self._figure("cost")[row]))
-        new = (played.excess, played.cost_usd)
-        if math.isnan(old[1]) or new < old:
+        """Keeps a dispatch that is better than the best; see `_merit`."""
+        best = [float(self._figure(name)[row]) for name in ("cost", "excess")]
+        if math.isnan(best[0]) or self._merit(row, played.cost_usd, played.excess) < self._merit(row, *best):
             self.action[row] = played.action.to(self.action.device)
-            self._figure("excess")[row], self._figure("cost")[row] = new
+            self._figure("excess")[row] = played.excess
+            self._figure("cost")[row] = played.cost_usd
             self._figure("outside")[row] = played.num_outside
+
+    def _merit(self, row: int, cost_usd: float, excess: float) -> float:
+        """Cost, $, and for leaving a limit a share of the day and a price of the depth.
+
+        The share decides between dispatches near the optimum, so that a
+        feasible one is kept; the price lets go of idle devices, feasible at
+        many times the cost, for a dispatch that leaves a limit by a hair.
+        """
+        if excess == 0:
+            return cost_usd
+        alone = self._figure("alone")[row].nan_to_num(0.0).abs().item()
+        return cost_usd + _SHARE * (1.0 + alone) + 10.0 * self.config.limit_usd * excess
 
     def _metrics(self) -> dict[str, float]:
         """Means of the days that have begun."""
