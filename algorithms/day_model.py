@@ -10,7 +10,6 @@ by the environment's gradient, with which the model must agree at the rollout.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch import Tensor
 from gradmap.algorithms.networks import Actors
 from gradmap.algorithms.rollout import Rollout
 from gradmap.envs.core import Core, join_outcome
+from gradmap.envs.devices.days import Feedback
 from gradmap.envs.observations import FEATURES
 from gradmap.envs.outcome import Outcome
 from gradmap.feeders.powerflow.linear import LinearPowerFlow
@@ -68,8 +68,8 @@ class DayModel:
         self.feeder = feeder
         self.days = done.days
         self.is_usable = done.outcome.is_usable
-        self._gain = gain
-        self._own_state = done.observation[..., OWN_STATE].contiguous()
+        self._devices = core.device_days(done.days)
+        self._feedback = Feedback(gain, done.observation[..., OWN_STATE].contiguous())
         self._p_kw = done.outcome.p_kw.detach()
         self._q_kvar = done.outcome.q_kvar.detach()
         flow, shape = done.outcome.flow, done.outcome.is_usable.shape
@@ -90,13 +90,7 @@ class DayModel:
             The outcome, differentiable in the actions; that of the rollout
             for the rollout's actions. `[row, time, ...]`
         """
-        gain, seen = self._gain[rows].unbind(1), self._own_state[rows].unbind(1)
-        chosen = action.unbind(1)
-
-        def choose(step: int, devices: Sequence[Tensor]) -> Tensor:
-            return chosen[step] + gain[step] * (self.core.own_state(devices) - seen[step])
-
-        done = self.core.play_devices(self.days[rows], choose)
+        done = self._devices.play(action, self._feedback, rows)
         changes = (
             self.core.sum_by_terminal(done.p_kw - self._p_kw[rows]),
             self.core.sum_by_terminal(done.q_kvar - self._q_kvar[rows]),

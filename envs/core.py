@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor
 from gradmap.envs.config import TaskConfig
 from gradmap.envs.constraints import Limits
 from gradmap.envs.devices.base import DeviceStep, Surroundings
+from gradmap.envs.devices.days import DeviceDays, join_fleets
 from gradmap.envs.fleet import Agents, move_fleet
 from gradmap.envs.observations import (
     FEATURES,
@@ -319,56 +319,26 @@ class Core:
                 f"expected [batch, time, agent] = {expected}"
             )
         state = self.reset(days)
-        done = self.play_devices(state.days, lambda step, own: action[:, step])
+        steps: list[DeviceStep] = []
+        for act in action.clamp(-1.0, 1.0).unbind(1):
+            devices, done = self._step_devices(state, act)
+            state = dataclasses.replace(state, step=state.step + 1, devices=devices)
+            steps.append(done)
+        joined = zip(*(vars(step).values() for step in steps), strict=True)
+        done = DeviceStep(*(torch.stack(part, dim=1) for part in joined))
         clock = torch.arange(self.num_steps, device=self.device)
         flow = self._solve(state.days.unsqueeze(-1), clock, done.p_kw, done.q_kvar)
         is_usable = flow.converged.cumprod(dim=-1).bool() & ~state.is_failed.unsqueeze(-1)
         return join_outcome(done, flow, is_usable)
 
-    def play_devices(
-        self, days: Tensor, choose: Callable[[int, Sequence[Tensor]], Tensor]
-    ) -> DeviceStep:
-        """Runs whole days of the devices by themselves, without the network.
-
-        Only what a step needs of the step before is computed one step at a
-        time; costs are settled for the whole day at once.
+    def device_days(self, days: Tensor) -> DeviceDays:
+        """The devices of whole days by themselves, to be played many times over.
 
         Args:
             days: Index of each day, on the core's device. `[batch]`
-            choose: Actions of a step, from its number and the state of each
-                fleet, `[batch, device, entry]`; values outside [-1, 1] count
-                as the nearest end. `[batch, agent]`
-
-        Returns:
-            What the devices did, differentiable in the actions.
-            `[batch, time, agent]`
         """
-        devices = self._devices_at_midnight(days)
-        moved: list[list[tuple[Tensor, Tensor, Tensor]]] = []
-        for step in range(self.num_steps):
-            now = self._surroundings(days, step)
-            actions = choose(step, devices).clamp(-1.0, 1.0).split(self._sizes, dim=-1)
-            own = zip(self.fleets, devices, actions, strict=True)
-            moved.append([fleet.follow(state, act, now) for fleet, state, act in own])
-            devices = tuple(after for after, _, _ in moved[-1])
         today = self._surroundings(days, slice(None))
-        settled = []
-        for fleet, steps in zip(self.fleets, zip(*moved, strict=True), strict=True):
-            after, setpoint, p_kw = (torch.stack(x, dim=1) for x in zip(*steps, strict=True))
-            done = fleet.settle(after, setpoint, p_kw, today)
-            leftover = fleet.leftover_usd(after[:, -1], now).unsqueeze(1)
-            bill = torch.cat((done.energy_usd[:, :-1], done.energy_usd[:, -1:] - leftover), dim=1)
-            settled.append(dataclasses.replace(done, energy_usd=bill))
-        return _join_fleets(settled)
-
-    def own_state(self, devices: Sequence[Tensor]) -> Tensor:
-        """What each agent sees of its own device. `[batch, agent]`
-
-        Args:
-            devices: State of each fleet. `[batch, device, entry]` each
-        """
-        pairs = zip(self.fleets, devices, strict=True)
-        return torch.cat([fleet.observe(own) for fleet, own in pairs], dim=-1)
+        return DeviceDays(self.fleets, self._sizes, self._devices_at_midnight(days), today)
 
     def _surroundings(self, days: Tensor, step: int | slice) -> Surroundings:
         """What a step, or every step of the day, brings to the devices."""
@@ -388,7 +358,7 @@ class Core:
             fleet.step(own, act, now)
             for fleet, own, act in zip(self.fleets, state.devices, actions, strict=True)
         ]
-        return tuple(own for own, _ in moved), _join_fleets([step for _, step in moved])
+        return tuple(own for own, _ in moved), join_fleets([step for _, step in moved])
 
     def sum_by_terminal(self, power: Tensor) -> Tensor:
         """Adds the agents' power up at every load terminal. `[..., terminal]`
@@ -437,12 +407,6 @@ class Core:
             torch.cat((self._base_p_kw[days, steps], p_device), dim=-1),
             torch.cat((self._base_q_kvar[days, steps], q_device), dim=-1),
         )
-
-
-def _join_fleets(steps: Sequence[DeviceStep]) -> DeviceStep:
-    """Joins what the fleets did along the agent axis."""
-    parts = zip(*(vars(step).values() for step in steps), strict=True)
-    return DeviceStep(*(torch.cat(part, dim=-1) for part in parts))
 
 
 def join_outcome(done: DeviceStep, flow: PowerFlow, is_usable: Tensor) -> Outcome:

@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from gradmap.envs.devices.recursion import Recursion
+
 
 @dataclasses.dataclass(frozen=True)
 class Surroundings:
@@ -118,6 +120,33 @@ class Fleet(Protocol):
             setpoint_kw: Power asked for. `[..., device]`
             p_kw: Power drawn. `[..., device]`
             surroundings: Price and weather, leading axes the same.
+        """
+        ...
+
+    def recursion(self, surroundings: Surroundings) -> Recursion:
+        """The same movement as one recursion; see `Recursion`.
+
+        Args:
+            surroundings: Price and weather of whole days. `[batch, time, 1]`
+        """
+        ...
+
+    def powers(self, before: Tensor, after: Tensor, action: Tensor, dt_hours: float) -> Tensor:
+        """Power drawn, from states and actions of a recursion, kW. `[..., device]`
+
+        Args:
+            before: The number that moves, before the step. `[..., device]`
+            after: After it. `[..., device]`
+            action: Action in [-1, 1]. `[..., device]`
+            dt_hours: Length of the step.
+        """
+        ...
+
+    def setpoints(self, action: Tensor) -> Tensor:
+        """Power that an action asks for, kW. `[..., device]`
+
+        Args:
+            action: Action in [-1, 1]. `[..., device]`
         """
         ...
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
+from gradmap.envs.devices.recursion import Recursion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,33 @@ class BatteryFleet:
         wear = self.wear_usd_per_kwh * dt * p_kw.abs()
         zero = torch.zeros_like(p_kw)
         return DeviceStep(setpoint_kw, p_kw, zero, bill, zero, wear, zero, zero)
+
+    def recursion(self, surroundings: Surroundings) -> Recursion:
+        """Energy between empty and full; see `Fleet.recursion`."""
+        zero, one = torch.zeros_like(self.p_max_kw), torch.ones_like(self.p_max_kw)
+        whole = torch.zeros_like(surroundings.tariff_usd_per_kwh) + zero
+        rated = self.p_max_kw * surroundings.dt_hours
+        return Recursion(
+            keep=one,
+            offset=whole,
+            gain_up=whole + rated * self.efficiency,
+            gain_down=whole + rated / self.efficiency,
+            low=zero,
+            high=self.energy_max_kwh,
+            follow=zero,
+            seen_scale=2.0 / self.energy_max_kwh,
+            seen_offset=-one,
+        )
+
+    def powers(self, before: Tensor, after: Tensor, action: Tensor, dt_hours: float) -> Tensor:
+        """What the change of energy took from or gave to the network; see `Fleet.powers`."""
+        stored = (after - before) / dt_hours
+        charged = stored.clamp_min(0.0)
+        return charged / self.efficiency + (stored - charged) * self.efficiency
+
+    def setpoints(self, action: Tensor) -> Tensor:
+        """See `Fleet.setpoints`."""
+        return action * self.p_max_kw
 
     def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
         """What is left would be sold another day, through the discharger."""

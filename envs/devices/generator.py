@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
+from gradmap.envs.devices.recursion import Recursion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,30 @@ class GeneratorFleet:
             discomfort_usd=zero,
             discomfort_kh=zero,
         )
+
+    def recursion(self, surroundings: Surroundings) -> Recursion:
+        """Output within the ramp of the one before; see `Fleet.recursion`."""
+        zero, one = torch.zeros_like(self.p_max_kw), torch.ones_like(self.p_max_kw)
+        half = torch.zeros_like(surroundings.tariff_usd_per_kwh) + 0.5 * self.p_max_kw
+        return Recursion(
+            keep=zero,
+            offset=half,
+            gain_up=half,
+            gain_down=half,
+            low=-self.ramp_kw,
+            high=self.ramp_kw,
+            follow=one,
+            seen_scale=2.0 / self.p_max_kw,
+            seen_offset=-one,
+        )
+
+    def powers(self, before: Tensor, after: Tensor, action: Tensor, dt_hours: float) -> Tensor:
+        """Its output, fed in; see `Fleet.powers`."""
+        return -after
+
+    def setpoints(self, action: Tensor) -> Tensor:
+        """See `Fleet.setpoints`."""
+        return -0.5 * (action + 1.0) * self.p_max_kw
 
     def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
         """Nothing: it holds none; see `Fleet.leftover_usd`."""

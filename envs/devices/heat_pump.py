@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
+from gradmap.envs.devices.recursion import Recursion
 
 DISCOMFORT_USD_PER_KH = 0.5
 """Price of one kelvin hour outside the comfort band for one real house."""
@@ -108,6 +109,33 @@ class HeatPumpFleet:
             discomfort_usd=self.discomfort_usd_per_kh * discomfort_kh,
             discomfort_kh=discomfort_kh,
         )
+
+    def recursion(self, surroundings: Surroundings) -> Recursion:
+        """Indoor temperature, without bounds; see `Fleet.recursion`."""
+        outdoor = surroundings.temp_outdoor_degc
+        decay = torch.exp(-surroundings.dt_hours / self.time_constant_hours)
+        lift = (1.0 - decay) * cop(outdoor) * (0.5 * self.p_max_kw / self.loss_kw_per_k)
+        endless = torch.full_like(decay, torch.inf)
+        half = 0.5 * (self.comfort_high_degc - self.comfort_low_degc)
+        return Recursion(
+            keep=decay,
+            offset=(1.0 - decay) * (outdoor + self.gain_k) + lift,
+            gain_up=lift,
+            gain_down=lift,
+            low=-endless,
+            high=endless,
+            follow=torch.zeros_like(decay),
+            seen_scale=1.0 / half,
+            seen_offset=-0.5 * (self.comfort_high_degc + self.comfort_low_degc) / half,
+        )
+
+    def powers(self, before: Tensor, after: Tensor, action: Tensor, dt_hours: float) -> Tensor:
+        """What the action asks for; see `Fleet.powers`."""
+        return self.setpoints(action)
+
+    def setpoints(self, action: Tensor) -> Tensor:
+        """See `Fleet.setpoints`."""
+        return 0.5 * (action + 1.0) * self.p_max_kw
 
     def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
         """Heat left above the band's lower edge spares electricity later."""

@@ -10,6 +10,7 @@ from gradmap.algorithms.day_model import OWN_STATE, DayModel, linear_feeder, own
 from gradmap.algorithms.gradmap import GradMAP
 from gradmap.algorithms.rollout import environment_gradient, rollout
 
+NEAR = {"rtol": 0.0, "atol": 1e-6}
 PRICE = PriceConfig(kind="fixed", voltage_usd_per_pu=100.0, overload_usd=10.0, margin_pu=0.03)
 
 
@@ -29,12 +30,17 @@ def test_at_the_rollouts_actions_it_is_the_rollout(played):
     for rows in (torch.arange(3), torch.tensor([2, 0])):
         found = model.outcome(done.action[rows], rows)
         for name in ("setpoint_kw", "p_kw", "q_kvar", "cost_usd", "discomfort_kh"):
+            # Powers come from differences of stored energy, in single precision.
             torch.testing.assert_close(
-                getattr(found, name), getattr(done.outcome, name)[rows].detach(), msg=name
+                getattr(found, name),
+                getattr(done.outcome, name)[rows].detach(),
+                rtol=1e-4,
+                atol=1e-3,
+                msg=name,
             )
         flow = done.outcome.flow
-        torch.testing.assert_close(found.flow.v_magnitude_pu, flow.v_magnitude_pu[rows])
-        torch.testing.assert_close(found.flow.branch_loading, flow.branch_loading[rows])
+        torch.testing.assert_close(found.flow.v_magnitude_pu, flow.v_magnitude_pu[rows], **NEAR)
+        torch.testing.assert_close(found.flow.branch_loading, flow.branch_loading[rows], **NEAR)
 
 
 def test_the_gain_is_the_policys_answer_to_its_device(played):
