@@ -24,7 +24,6 @@ from gradmap.envs.counters import Counters
 from gradmap.envs.policy import Policy
 from gradmap.feeders.errors import GradmapError
 
-
 _FIGURES = ("cost", "excess", "outside", "bound", "alone", "rounds")
 """What is kept of a day: of its best actions cost in $, largest excess and
 node-steps outside the band; its lower bound with and without network; its rounds."""
@@ -32,6 +31,9 @@ node-steps outside the band; its lower bound with and without network; its round
 
 _FREE_ROUNDS = 4
 """Rounds of a day after which the charge on changes of power begins to double."""
+
+_DOUBLINGS = 5
+"""How often it doubles: a charge without end would keep a day where it is, and its bound loose."""
 
 _PATIENCE = 12
 """Rounds after which a day waits for the others."""
@@ -198,7 +200,7 @@ class PerfectForesight:
             return
         is_feasible = bool(self._figure("excess")[row] == 0)
         best = day.play(self.action[row].cpu()) if is_feasible else None
-        late = max(0.0, float(self._figure("rounds")[row]) - _FREE_ROUNDS)
+        late = min(max(0.0, float(self._figure("rounds")[row]) - _FREE_ROUNDS), _DOUBLINGS)
         weight = self.config.weight_usd * 2.0**late
         alone_kw = self._alone[row].double()
         cuts = self._cuts[row] if len(self._cuts[row]) else self._first_cuts(row)
@@ -217,7 +219,9 @@ class PerfectForesight:
     def _keep(self, row: int, played: Played) -> None:
         """Keeps a dispatch that is better than the best; see `_merit`."""
         best = [float(self._figure(name)[row]) for name in ("cost", "excess")]
-        if math.isnan(best[0]) or self._merit(row, played.cost_usd, played.excess) < self._merit(row, *best):
+        if math.isnan(best[0]) or self._merit(row, played.cost_usd, played.excess) < self._merit(
+            row, *best
+        ):
             self.action[row] = played.action.to(self.action.device)
             self._figure("excess")[row] = played.excess
             self._figure("cost")[row] = played.cost_usd
@@ -295,8 +299,8 @@ class PerfectForesight:
         table = state["cuts"].numpy()
         for row in range(len(self.days)):
             _, step, kind, index, angle = table[table[:, 0] == row].T
-            whole = (column.astype(np.int64) for column in (step, kind, index))
-            self._cuts[row] = Cuts(*whole, angle.copy())
+            step, kind, index = (column.astype(np.int64) for column in (step, kind, index))
+            self._cuts[row] = Cuts(step, kind, index, angle.copy())
         self.counters = Counters(*state["counters"].tolist())
 
     def close(self) -> None:

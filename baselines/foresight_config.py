@@ -20,7 +20,7 @@ class ForesightConfig:
             cost, with which the day is left for the others.
         weight_usd: Twice the charge on a change of a device's power by its
             whole range from one round to the next, $ a step. It doubles with
-            every round after the fourth, so that rounds come to rest.
+            each of some rounds after the fourth, so that they come to rest.
         voltage_cuts: Voltages that may be added to a step's problem in a round.
         current_cuts: Currents, likewise.
         limit_usd: Price of 1 p.u., or of a branch's rating, at which a limit

@@ -231,7 +231,7 @@ def add_cuts(
     """
     cuts = dataclasses.replace(cuts, angle=cuts.angle.copy())
     for kind, excess in enumerate(point.excess()):
-        for t in np.flatnonzero((excess > tolerance).any(1)):
+        for t in np.flatnonzero((excess > tolerance).any(1)).tolist():
             held = np.flatnonzero((cuts.step == t) & (cuts.kind == kind))
             order = np.argsort(-excess[t], kind="stable")[: int((excess[t] > tolerance).sum())]
             wanted = [int(k) for k in order if not _is_held(cuts, held, point, k)]
@@ -266,7 +266,8 @@ def _distinct(
     each = Cuts(np.full(size, t), np.full(size, kind), index, angle)
     slope = point.columns(each) @ response[t].T
     slope /= np.maximum(np.linalg.norm(slope, axis=1), 1e-30)[:, None]
-    is_open, chosen = np.ones(size, bool), []
+    is_open = np.ones(size, bool)
+    chosen: list[int] = []
     while is_open.any() and len(chosen) < num:
         k = int(np.argmax(is_open))
         chosen.append(int(index[k]))

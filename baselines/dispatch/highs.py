@@ -65,7 +65,7 @@ def solve_with_highs(
     pad_equal = sp.hstack([equal, sp.csr_array((equal.shape[0], num))])
     pad_below = sp.hstack([below, sp.csr_array((below.shape[0], num))])
     bounds = np.concatenate([part[5] for part in parts] + [np.tile((0.0, np.inf), (num, 1))])
-    found = linprog(
+    found: Any = linprog(  # type: ignore[call-overload]  # stubs know no sparse matrix
         np.concatenate([part[4] for part in parts] + [np.full(num, price_max)]),
         A_ub=sp.vstack([pad_below, limits]).tocsc(),
         b_ub=np.concatenate([part[3] for part in parts] + [rows.right[rows.is_used]]),
@@ -79,9 +79,7 @@ def solve_with_highs(
     return float(found.fun) + sum(block.constant for block in blocks)
 
 
-def _columns(
-    block: Block, num_tangents: int
-) -> tuple[Any, Array, Any, Array, Array, Array]:
+def _columns(block: Block, num_tangents: int) -> tuple[Any, Array, Any, Array, Array, Array]:
     """A block as `A x = b, C x <= d`, cost and bounds; curved costs come last.
 
     The columns are the variables, in the order of `[variable, time, device]`,

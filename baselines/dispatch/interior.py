@@ -7,8 +7,8 @@ one small dense system for the limits' prices:
     (J R J^T + W) d lambda = J p_hat - h,
 
 with `R` the sum of the devices' responses at each terminal, `J` what a kW there
-does to each limit and `p_hat` where devices would go. The limits are elastic: beyond a price they give way, so
-that a day that cannot be held has an answer too.
+does to each limit and `p_hat` where devices would go. The limits are elastic:
+beyond a price they give way, so that a day that cannot be held has an answer too.
 
 The lower bound is weak duality in closed form. For any prices `0 <= lambda <=
 limit price` and any multipliers of the state equations, the least of the
@@ -68,6 +68,7 @@ class _Fleet:
         self.low = _CENTRE / self.v
         self.high = _CENTRE / (block.upper - self.v)
         self.group = group
+        self.dv = self.dlow = self.dhigh = np.zeros(block.shape)
         ones, devices = np.ones(len(group)), np.arange(len(group))
         self._sum = scipy.sparse.csr_array((ones, (group, devices)), shape=(num_groups, len(group)))
 
@@ -164,6 +165,7 @@ class _Limits:
         self.rest = price_max - self.price
         self.slack = np.full(shape, 1.0)
         self.excess = _CENTRE / self.rest
+        self.dprice = self.dslack = self.dexcess = np.zeros(shape)
         self.steps = np.flatnonzero(rows.is_used.any(1))
 
     def by_group(self, price: Array) -> Array:
@@ -281,17 +283,20 @@ def solve_interior(
     fleets = [_Fleet(*pair, num_groups) for pair in zip(blocks, group, strict=True)]
     limits = _Limits(rows, price_max)
     best, best_plain, best_price = -np.inf, -np.inf, limits.used_price
-    for iteration in range(max_iterations + 1):
+    iterations = 0
+    while True:
         bound = _bound(fleets, limits, blocks)
         if bound > best:
             best, best_price = bound, limits.used_price
             best_plain = best if plain is None else _bound(fleets, limits, plain)
         cost, charge = sum(fleet.cost() for fleet in fleets), limits.charge
         gap = abs(cost + charge - best) + _missed(fleets, limits)
-        if gap <= tolerance * (1.0 + abs(cost)) or not _step(fleets, limits):
+        is_done = gap <= tolerance * (1.0 + abs(cost)) or iterations == max_iterations
+        if is_done or not _step(fleets, limits):
             break
+        iterations += 1
     variables = tuple(fleet.v for fleet in fleets)
-    return Solution(variables, best_price, cost, charge, best_plain, iteration)
+    return Solution(variables, best_price, cost, charge, best_plain, iterations)
 
 
 def _bound(fleets: Sequence[_Fleet], limits: _Limits, blocks: Sequence[Block]) -> float:
@@ -315,7 +320,7 @@ def _missed(fleets: Sequence[_Fleet], limits: _Limits) -> float:
 def _step(fleets: list[_Fleet], limits: _Limits) -> bool:
     """One predictor, one corrector; False where rounding ends the method."""
     time, _, num_groups = limits.rows.per_kw.shape
-    wanted = limits.rows.is_used.any(1)
+    wanted = np.asarray(limits.rows.is_used.any(1))
     response = np.zeros((time, time, num_groups))
     price = limits.by_group(limits.used_price)
     for fleet in fleets:

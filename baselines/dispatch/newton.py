@@ -46,7 +46,8 @@ class Newton:
 
     def residual(self, v: Array) -> Array:
         """By how much the state equation is missed. `[time, device]`"""
-        return self.follow(v) - self.block.drift
+        missed: Array = self.follow(v) - self.block.drift
+        return missed
 
     def follow(self, v: Array) -> Array:
         """The state equation's left side, without the drift. `[time, device]`"""
@@ -107,7 +108,7 @@ class Newton:
 
     def _couple(self, price: Array) -> Array:
         """`A H^-1 C^T price`. `[time, device]`"""
-        out = self._same * price
+        out: Array = self._same * price
         if self._next is not None:
             out[1:] += self._next * price[:-1]
         return out
@@ -129,7 +130,7 @@ class Newton:
 
     def _couple_back(self, nu: Array) -> Array:
         """`C H^-1 A^T nu`. `[time, device]`"""
-        out = self._same * nu
+        out: Array = self._same * nu
         if self._next is not None:
             out[:-1] += self._next * nu[1:]
         return out

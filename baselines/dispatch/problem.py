@@ -95,8 +95,10 @@ def solve_dispatch(
     group = torch.zeros(sum(sizes), dtype=torch.int64) if grid is None else grid.group
     groups = [part.numpy() for part in group.split(sizes)]
     chosen = Choice.empty(batch, time) if choice is None or model is None else choice
-    iterations = 0
-    for num_rounds in range(1, max_rounds + 1):
+    num_rounds = iterations = 0
+    added = 1
+    while added and num_rounds < max_rounds:
+        num_rounds += 1
         rows = no_rows(batch, time) if model is None else model.rows(chosen)
         found = [
             solve_interior(*day, price_max=limit_usd * UNIT, tolerance=tolerance)
@@ -108,8 +110,6 @@ def solve_dispatch(
         if model is None:
             break
         excess, chosen, added = model.extend(chosen, p_kw, tolerance_pu)
-        if not added:
-            break
     price = None if model is None else model.prices(chosen, found)
     return Dispatch(
         p_kw=p_kw,

@@ -41,9 +41,7 @@ class Groups:
         """Finds the groups of a core's agents; all on the CPU."""
         parts = [torch.full((f.num_devices,), has_reactive_power(f)) for f in core.fleets]
         is_reactive = torch.cat(parts).long()
-        keys, group = torch.unique(
-            2 * core.agent_terminal.cpu() + is_reactive, return_inverse=True
-        )
+        keys, group = torch.unique(2 * core.agent_terminal.cpu() + is_reactive, return_inverse=True)
         return cls(group, keys // 2, _KVAR_PER_KW * (keys % 2).double())
 
     def total(self, p_kw: Tensor) -> Tensor:
@@ -216,7 +214,7 @@ def _around(
     with torch.no_grad():
         flow = solve_power_flow(network, *powers)
         terminal = groups.terminal.to(core.device) + network.num_load_terminals
-        moved = current_response(flow, *powers, terminal, groups.kvar_per_kw)
+        moved = current_response(flow, powers[0], powers[1], terminal, groups.kvar_per_kw)
         monitored = core.limits.monitored
         nodes = torch.cat((monitored, monitored + network.num_nodes))
         voltage = _magnitude_slopes(flow.v_pu[..., monitored], moved @ network.node[:, nodes])

@@ -43,7 +43,6 @@ from gradmap.envs.core import Core
 from gradmap.envs.outcome import Outcome
 from gradmap.feeders.powerflow.solve import PowerFlow
 
-
 _FAR, _CHEAP = 5e-3, 1.0
 """A cut that is as far from binding and whose price is below so many $ per
 p.u. or rating is dropped; it comes back where it is needed."""
@@ -137,7 +136,10 @@ class Day:
         """
         rows = no_rows(1, self.core.num_steps)[0]
         found = solve_interior(
-            self._blocks[0], [0 * part for part in self._group], rows, price_max=1.0,
+            self._blocks[0],
+            [0 * part for part in self._group],
+            rows,
+            price_max=1.0,
             tolerance=0.1 * self.config.tolerance,
         )
         return self._actions(found), found.bound_usd
