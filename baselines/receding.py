@@ -28,8 +28,14 @@ from gradmap.baselines.forecast import Forecast, Forecaster
 from gradmap.baselines.reading import Reader, device_states
 from gradmap.baselines.receding_config import RecedingConfig
 from gradmap.baselines.receding_grid import RecedingGrid, next_choice
-from gradmap.baselines.zones import Zones
 from gradmap.envs.core import Core
+
+MAX_ROUNDS = 3
+"""Rounds of a plan at most: rows that it lacks then are added to the next one."""
+
+ALLOWED_PU = 1e-5
+"""What AC power flow may find beyond a limit, p.u. or of a rating, before the plan is
+made again."""
 
 
 class RecedingHorizon:
@@ -48,13 +54,8 @@ class RecedingHorizon:
         self._core = core
         self._reader = Reader(core)
         self._forecaster = Forecaster(core.scenarios, core.device)
-        self._grid = RecedingGrid(core)
-        train = core.days("train").cpu().numpy()
-        usual = [
-            torch.tensor(getattr(core.scenarios, name)[train].mean((0, 1)))
-            for name in ("base_p_kw", "pv_kw")
-        ]
-        self._zones = Zones(core, self._grid.slopes(*usual), self.config.zones)
+        self._grid = RecedingGrid(core, self.config.zones)
+        self._zones = self._grid.zones
         self._tariff = torch.tensor(core.scenarios.tariff_usd_per_kwh, device=core.device)
 
     def reset(self, days: Tensor) -> None:
@@ -67,10 +68,9 @@ class RecedingHorizon:
         self._forecaster.reset(days)
         self._step = 0
         self._midnight: tuple[Tensor, ...] = ()
-        self._found: Dispatch | None = None
-        self._unit_kw = torch.zeros(
-            len(days), core.num_steps, self._zones.num_units, dtype=torch.float64
-        )
+        self._found: list[Dispatch | None] = [None] * len(days)
+        shape = (len(days), core.num_steps, self._zones.num_units)
+        self._unit_kw = torch.zeros(shape, dtype=torch.float64)
 
     @torch.no_grad()
     def act(self, observation: Tensor) -> Tensor:
@@ -80,44 +80,84 @@ class RecedingHorizon:
         forecast = self._forecaster.predict(step, core.num_steps - step, *site)
         if step == 0:
             self._midnight = now.quantity
-            self._grid.begin(forecast.base_p_kw, forecast.pv_kw)
+            self._grid.begin(len(observation))
         else:
             self._grid.compare(now.v_pu)
         states = device_states(core.fleets, now.quantity, self._midnight)
-        if step % self.config.every == 0:
-            for _ in range(self.config.rounds if step == 0 else 1):
-                self._plan(states, forecast)
-        unit_kw = self._unit_kw[:, step].to(core.device)
-        action, told_kw = self._zones.actions(unit_kw, states, now.temp_outdoor_degc)
+        parts = [self._decide(day, states, forecast) for day in range(len(observation))]
+        action, told_kw = (torch.cat(part) for part in zip(*parts, strict=True))
         self._grid.expect(forecast.base_p_kw[:, 0], forecast.pv_kw[:, 0], told_kw)
         self._step += 1
         return action.clamp(-1.0, 1.0)
 
-    def _plan(self, states: tuple[Tensor, ...], forecast: Forecast) -> None:
-        """Plans the horizon, linearised around the last plan for it."""
-        core, step = self._core, self._step
+    def _decide(
+        self, day: int, states: tuple[Tensor, ...], forecast: Forecast
+    ) -> tuple[Tensor, Tensor]:
+        """Plans one day anew if it is due, until AC power flow bears out the step to come.
+
+        Args:
+            day: Place of the day in the batch.
+            states: State of each fleet. `[batch, device, entry]`
+            forecast: The rest of the days.
+
+        Returns:
+            Actions, and the power that they ask for. `[1, agent]` each
+        """
+        own = slice(day, day + 1)
+        ours = tuple(state[own] for state in states)
+        ahead = Forecast(*(value[own] for value in vars(forecast).values()))
+        is_due = self._step % self.config.every == 0
+        told: tuple[Tensor, Tensor] | None = None
+        tighter = 0.0
+        for _ in range(self.config.rounds if is_due else 0):
+            self._plan(day, ours, ahead, None if told is None else told[1], tighter)
+            told = self._share(own, ours, ahead)
+            load, sun = ahead.base_p_kw[:, 0], ahead.pv_kw[:, 0]
+            excess = self._grid.excess(own, load, sun, told[1])
+            if excess <= ALLOWED_PU:
+                break
+            tighter += excess
+        return told or self._share(own, ours, ahead)
+
+    def _share(
+        self, own: slice, states: tuple[Tensor, ...], ahead: Forecast
+    ) -> tuple[Tensor, Tensor]:
+        unit_kw = self._unit_kw[own, self._step].to(self._core.device)
+        return self._zones.actions(unit_kw, states, ahead.temp_outdoor_degc[:, 0])
+
+    def _plan(
+        self,
+        day: int,
+        states: tuple[Tensor, ...],
+        ahead: Forecast,
+        told_kw: Tensor | None,
+        tighter_pu: float,
+    ) -> None:
+        """Plans one day's horizon, linearised around its last plan and what was last told."""
+        core, step, own = self._core, self._step, slice(day, day + 1)
         num_steps = min(self.config.horizon, core.num_steps - step)
-        ahead = slice(step, step + num_steps)
-        sites = (forecast.base_p_kw[:, :num_steps], forecast.pv_kw[:, :num_steps])
-        skip = self.config.every if step else 0
+        when = slice(step, step + num_steps)
+        unit_kw, last = self._unit_kw[own, when], self._found[day]
+        sites = (ahead.base_p_kw[:, :num_steps], ahead.pv_kw[:, :num_steps])
+        skip = last.p_kw.shape[1] - num_steps if last is not None else 0
         found = solve_dispatch(
             self._zones.fleets,
             self._zones.states(states),
             Horizon(
-                tariff_usd_per_kwh=self._today[:, ahead],
-                temp_outdoor_degc=forecast.temp_outdoor_degc[:, :num_steps],
+                tariff_usd_per_kwh=self._today[own, when],
+                temp_outdoor_degc=ahead.temp_outdoor_degc[:, :num_steps],
                 refill_usd_per_kwh=core.refill_usd_per_kwh,
                 dt_hours=core.dt_hours,
-                is_day_end=ahead.stop == core.num_steps,
+                is_day_end=when.stop == core.num_steps,
             ),
-            self._grid.around(self._zones, step, *sites, self._unit_kw[:, ahead]),
+            self._grid.around(own, *sites, unit_kw, told_kw, tighter_pu),
             margin_pu=self.config.margin_pu,
-            choice=None if self._found is None else next_choice(self._found, skip, num_steps),
+            choice=None if last is None else next_choice(last, skip, num_steps),
             tolerance=self.config.tolerance,
+            max_rounds=MAX_ROUNDS,
         )
-        # A day on which the solver broke down keeps its last plan.
-        is_good = found.p_kw.isfinite().all(-1).all(-1)[:, None, None]
-        self._unit_kw[:, ahead] = torch.where(is_good, found.p_kw, self._unit_kw[:, ahead])
-        # Beyond the horizon the last step stands in, to linearise around.
-        self._unit_kw[:, ahead.stop :] = self._unit_kw[:, ahead.stop - 1 : ahead.stop]
-        self._found = found
+        self._found[day] = found
+        if bool(found.p_kw.isfinite().all()):  # else the solver broke down: the last plan goes on
+            self._unit_kw[own, when] = found.p_kw
+            # Beyond the horizon the last step stands in, to linearise around.
+            self._unit_kw[own, when.stop :] = found.p_kw[:, -1:]

@@ -18,8 +18,9 @@ class RecedingConfig:
             followed.
         margin_pu: How much narrower the voltage band is in planning, at each
             end, for what linearisation and forecasts miss.
-        rounds: How often a day's first plan is made, each time linearised
-            around the one before; later plans start from the last one.
+        rounds: How often a plan is made at most, each time linearised around
+            the one before: again as long as AC power flow finds the step to
+            come outside the limits.
         zones: Zones by which devices are gathered in planning, at most; 0
             makes every terminal one.
         tolerance: Of a plan's cost, as a share of it.
@@ -30,7 +31,7 @@ class RecedingConfig:
     horizon: int = 48
     every: int = 1
     margin_pu: float = 0.0005
-    rounds: int = 2
+    rounds: int = 4
     zones: int = 30
     tolerance: float = 1e-3
 

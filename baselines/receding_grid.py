@@ -1,9 +1,12 @@
 """The linear network of the receding-horizon controller.
 
-Slopes are taken once a day, for every step: they hardly move with what the
-devices do. Voltages and loadings are those of the AC power
-flow at every new plan's operating point, so that what linearisation misses
-is only second order in how far the new plan is from the last.
+Complex voltages and currents are nearly linear in what devices draw: their
+slopes are taken once, at the mean load of the training days. Limits hold for
+magnitudes, whose slopes depend on the phasors' directions, those of currents
+above all, as power may flow either way: they follow from the complex slopes
+and the AC power flow at every plan's operating point. So do the magnitudes
+themselves, and what linearisation misses is of second order in how far the
+new plan is from the last.
 """
 
 from __future__ import annotations
@@ -12,14 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradmap.baselines.dispatch import Dispatch, GridModel, Groups, grid_values, linearise
+from gradmap.baselines.dispatch import Dispatch, GridModel, Groups
 from gradmap.baselines.dispatch.rows import Choice
+from gradmap.baselines.dispatch.sensitivity import solve_grid
 from gradmap.baselines.zones import Zones
 from gradmap.envs.core import Core
-from gradmap.feeders.powerflow.solve import solve_power_flow
+from gradmap.feeders.powerflow.solve import PowerFlow
 
 LEAST_USD = 1.0
 """Price of a p.u. or rating below which a row is not carried to the next plan."""
+
+_NUDGE_KW = 5.0
 
 
 class RecedingGrid:
@@ -32,61 +38,117 @@ class RecedingGrid:
 
     Args:
         core: The environment.
+        num_zones: Zones by which devices are gathered; see `Zones`.
+
+    Attributes:
+        zones: The units of devices.
     """
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, num_zones: int) -> None:
         self._core = core
         self._groups = Groups.of(core)
         terminals = core.feeder.terminals
         tangent = terminals.q_kvar / np.where(terminals.p_kw == 0, np.inf, terminals.p_kw)
         self._q_per_p = torch.tensor(tangent, dtype=torch.float32, device=core.device)
+        limits, num_conductors = core.limits, len(core.network.conductor_branch)
+        self._num_nodes = len(limits.monitored)
+        nodes = torch.ones(self._num_nodes, dtype=torch.float64)
+        conductors = torch.ones(num_conductors, dtype=torch.float64)
+        self._low = torch.cat((limits.vmin_pu * nodes, -torch.inf * conductors))
+        self._high = torch.cat((limits.vmax_pu * nodes, limits.loading_max * conductors))
+        self._take_slopes()
+        magnitude = self._slopes[: self._num_nodes].abs()
+        self._nearest = self._groups.terminal[magnitude.argmax(-1)]
+        self.zones = Zones(core, magnitude, num_zones)
+        self._zone_slopes = self._slopes @ self.zones.share.to(self._slopes.dtype)
+        self._offset = torch.zeros(1, self._num_nodes, dtype=torch.float64)
 
-    def slopes(self, base_p_kw: Tensor, pv_kw: Tensor) -> Tensor:
-        """Returns the slopes at one load, devices idle. `[limit, group]`
+    def _take_slopes(self) -> None:
+        """Nudges every group in turn, at the mean of the training days."""
+        core, num = self._core, len(self._groups.terminal)
+        train = core.days("train").cpu().numpy()
+        load, sun = (
+            torch.tensor(getattr(core.scenarios, name)[train].mean((0, 1))).to(core.device)
+            for name in ("base_p_kw", "pv_kw")
+        )
+        nudged = torch.cat((torch.zeros(1, num), _NUDGE_KW * torch.eye(num))).double()
+        site = (part.expand(num + 1, -1) for part in (load, sun))
+        phasors = self._phasors(self._solve(*site, nudged))
+        self._usual = phasors[0]
+        self._slopes = ((phasors[1:] - phasors[0]) / _NUDGE_KW).T
 
-        Args:
-            base_p_kw: Base load. `[terminal]`
-            pv_kw: Photovoltaic generation. `[terminal]`
-        """
-        idle = torch.zeros(1, 1, self._core.num_agents)
-        load, sun = base_p_kw.expand(1, 1, -1), pv_kw.expand(1, 1, -1)
-        return linearise(self._core, load, load * self._q_per_p, sun, idle).per_kw[0, 0]
+    def _solve(self, base_p_kw: Tensor, pv_kw: Tensor, group_kw: Tensor) -> PowerFlow:
+        base = (base_p_kw, base_p_kw * self._q_per_p, pv_kw)
+        return solve_grid(self._core, base, self._groups, group_kw)
 
-    def begin(self, base_p_kw: Tensor, pv_kw: Tensor) -> None:
-        """Takes the day's slopes, devices idle.
+    def _phasors(self, flow: PowerFlow) -> Tensor:
+        """Voltages of the monitored nodes in p.u., currents over ratings. `[..., phasor]`"""
+        current = flow.branch_current_a / self._core.network.rating_a
+        return torch.cat((flow.v_pu[..., self._core.limits.monitored], current), -1).cpu()
 
-        Args:
-            base_p_kw: Base load as forecast. `[batch, time, terminal]`
-            pv_kw: Photovoltaic generation, likewise.
-        """
-        core = self._core
-        idle = torch.zeros(*pv_kw.shape[:2], core.num_agents)
-        self._day = linearise(core, base_p_kw, base_p_kw * self._q_per_p, pv_kw, idle)
-        num = len(core.limits.monitored)
-        reach = self._day.per_kw[..., :num, :].abs().mean((0, 1))
-        self._nearest = self._groups.terminal[reach.argmax(-1)]
-        self._offset = torch.zeros(len(pv_kw), num, dtype=torch.float64)
+    def begin(self, num_days: int) -> None:
+        """Begins a batch of days, of which nothing is measured yet."""
+        self._offset = torch.zeros(num_days, self._num_nodes, dtype=torch.float64)
 
     def around(
-        self, zones: Zones, step: int, base_p_kw: Tensor, pv_kw: Tensor, unit_kw: Tensor
+        self,
+        own: slice,
+        base_p_kw: Tensor,
+        pv_kw: Tensor,
+        unit_kw: Tensor,
+        told_kw: Tensor | None = None,
+        tighter_pu: float = 0.0,
     ) -> GridModel:
         """The model of the steps to come, corrected by the last mismatch measured.
 
         Args:
-            zones: The units.
-            step: The first of the steps.
+            own: Which days of the batch.
             base_p_kw: Base load as forecast. `[batch, time, terminal]`
             pv_kw: Photovoltaic generation, likewise.
             unit_kw: The units' power to linearise around. `[batch, time, unit]`
+            told_kw: The agents' power in the first step, where that is known.
+                `[batch, agent]`
+            tighter_pu: How much nearer its limits the first step is taken to
+                be than it is.
         """
-        day = self._day.steps(slice(step, step + unit_kw.shape[1]))
-        group_kw = zones.group_kw(unit_kw)
-        base = (base_p_kw, base_p_kw * self._q_per_p, pv_kw)
-        value = grid_values(self._core, *base, self._groups, group_kw)
-        # Where there is no power flow to be had, the day's line goes on.
-        value = torch.where(value.isfinite(), value, day.at(group_kw))
-        value[..., : self._offset.shape[-1]] += self._offset.unsqueeze(1)
-        return zones.model(day, value, unit_kw)
+        p_kw = self.zones.agent_kw(unit_kw)
+        if told_kw is not None:
+            p_kw[:, 0] = told_kw.cpu()
+            unit_kw = unit_kw.clone()
+            unit_kw[:, 0] = self.zones.unit_kw(told_kw)
+        group_kw = self._groups.total(p_kw)
+        phasors = self._phasors(self._solve(base_p_kw, pv_kw, group_kw))
+        # Where there is no power flow to be had, the line from the usual point goes on.
+        line = self._usual + group_kw.to(phasors.dtype) @ self._slopes.T
+        phasors = torch.where(phasors.isfinite(), phasors, line)
+        value = phasors.abs()
+        unit, slopes = phasors / value.clamp_min(1e-9), self._zone_slopes
+        value[..., : self._num_nodes] += self._offset[own].unsqueeze(1)
+        # A loading has one limit, a voltage two: towards the nearer one.
+        is_upper = self._high - value[:, 0] < value[:, 0] - self._low
+        value[:, 0] += torch.where(is_upper, tighter_pu, -tighter_pu)
+        return GridModel(
+            value=value,
+            per_kw=unit.real.unsqueeze(-1) * slopes.real + unit.imag.unsqueeze(-1) * slopes.imag,
+            group_kw=self.zones.by_zone(unit_kw),
+            low=self._low,
+            high=self._high,
+            group=self.zones.group,
+        )
+
+    def excess(self, own: slice, base_p_kw: Tensor, pv_kw: Tensor, p_kw: Tensor) -> float:
+        """Returns how far AC power flow is beyond a limit in one step, 0 within.
+
+        Args:
+            own: Which days of the batch.
+            base_p_kw: Base load. `[batch, terminal]`
+            pv_kw: Photovoltaic generation. `[batch, terminal]`
+            p_kw: Power of the agents. `[batch, agent]`
+        """
+        value = self._phasors(self._solve(base_p_kw, pv_kw, self._groups.total(p_kw))).abs()
+        value[..., : self._num_nodes] += self._offset[own]
+        beyond = torch.maximum(value - self._high, self._low - value)
+        return max(float(torch.nan_to_num(beyond).max()), 0.0)
 
     def expect(self, base_p_kw: Tensor, pv_kw: Tensor, p_kw: Tensor) -> None:
         """Solves the step that is about to happen.
@@ -96,15 +158,8 @@ class RecedingGrid:
             pv_kw: Photovoltaic generation. `[batch, terminal]`
             p_kw: What the agents are told to draw. `[batch, agent]`
         """
-        core, groups = self._core, self._groups
-        group_kw = groups.total(p_kw)
-        p_device = (-pv_kw.cpu().double()).index_add(-1, groups.terminal, group_kw)
-        kvar = group_kw * groups.kvar_per_kw
-        q_device = torch.zeros_like(p_device).index_add(-1, groups.terminal, kvar)
-        parts = ((base_p_kw, p_device), (base_p_kw * self._q_per_p, q_device))
-        joined = [torch.cat((a.double(), b.to(core.device)), -1) for a, b in parts]
-        flow = solve_power_flow(core.network, *joined)
-        num_loads = core.network.num_load_terminals
+        flow = self._solve(base_p_kw, pv_kw, self._groups.total(p_kw))
+        num_loads = self._core.network.num_load_terminals
         self._expected = flow.v_terminal_magnitude_pu[..., :num_loads].cpu()
 
     def compare(self, v_measured_pu: Tensor) -> None:

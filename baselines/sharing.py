@@ -19,7 +19,10 @@ from gradmap.envs.devices.heat_pump import HeatPumpFleet, cop
 from gradmap.feeders.errors import GradmapError
 
 _HALVINGS = 40  # of a range of a few units: to float32's rounding
-_BAND_LEVELS = (-20.0, 21.0)  # far outside the comfort band, in widths of it
+_BAND_LEVELS = (0.0, 21.0)
+"""Places in the comfort band, 1 its upper edge. No house is led below its lower
+edge for the sake of its unit, whose mean may still be above: heat in one house
+does not help the next, and a kelvin hour costs far more than the electricity."""
 
 
 def share_out(
@@ -43,7 +46,7 @@ def share_out(
     Returns:
         Actions in [-1, 1], and the power they ask for, kW. `[batch, device]`
         each. The powers add up to the unit's, or to the nearest that its
-        devices can do.
+        devices can do without leaving their comfort band.
 
     Raises:
         GradmapError: If the device type is unknown.

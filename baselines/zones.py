@@ -17,7 +17,7 @@ import scipy.cluster.hierarchy
 import torch
 from torch import Tensor
 
-from gradmap.baselines.dispatch import GridModel, Groups
+from gradmap.baselines.dispatch import Groups
 from gradmap.baselines.sharing import share_out
 from gradmap.envs.core import Core
 from gradmap.envs.devices.base import Fleet
@@ -32,11 +32,15 @@ class Zones:
 
     Args:
         core: The environment.
-        slopes: How groups of devices move the limits. `[limit, group]`
+        slopes: How much groups of devices move the voltages. `[node, group]`
         num_zones: Zones at most; 0 makes every terminal its own.
 
     Attributes:
         fleets: The units, one fleet for each of the core's.
+        group: Group of each unit: its zone, and whether it draws reactive
+            power. `[unit]`
+        share: Share of the power of such a group that each group of devices
+            has, by rated power. `[group, zone group]`, float64
     """
 
     def __init__(self, core: Core, slopes: Tensor, num_zones: int) -> None:
@@ -54,8 +58,8 @@ class Zones:
             zone_of_unit.append(2 * present + isinstance(fleet, HeatPumpFleet))
             self.fleets += (_gather_fleet(fleet, self._unit[-1], len(present)),)
         # Of the units, as `Groups` has it of the agents.
-        keys, self._group = torch.unique(torch.cat(zone_of_unit), return_inverse=True)
-        self._share = self._shares(groups, keys, zone)
+        keys, self.group = torch.unique(torch.cat(zone_of_unit), return_inverse=True)
+        self.share = self._shares(groups, keys, zone)
 
     def _shares(self, groups: Groups, keys: Tensor, zone: Tensor) -> Tensor:
         """Share of each zone's power that a group has, by rated power. `[group, zone group]`"""
@@ -68,7 +72,7 @@ class Zones:
     @property
     def num_units(self) -> int:
         """Number of units."""
-        return len(self._group)
+        return len(self.group)
 
     def states(self, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Gathers device states.
@@ -88,35 +92,43 @@ class Zones:
             gathered.append(zeros.index_add(1, unit, weight * state))
         return tuple(gathered)
 
-    def group_kw(self, unit_kw: Tensor) -> Tensor:
-        """Power of the groups of devices when units draw so much. `[..., group]`, float64
+    def agent_kw(self, unit_kw: Tensor) -> Tensor:
+        """Power of the agents when units draw so much, shared by rated power. `[..., agent]`
 
         Args:
             unit_kw: Power of the units. `[..., unit]`
         """
-        return self._by_zone(unit_kw) @ self._share.T
+        fleets: tuple[Any, ...] = self._core.fleets
+        gathered: tuple[Any, ...] = self.fleets
+        wanted = unit_kw.split([units.num_devices for units in gathered], dim=-1)
+        parts = zip(fleets, gathered, self._unit, wanted, strict=True)
+        shared = [
+            kw[..., unit.cpu()] * (fleet.p_max_kw / units.p_max_kw[unit]).cpu()
+            for fleet, units, unit, kw in parts
+        ]
+        return torch.cat(shared, -1)
 
-    def _by_zone(self, unit_kw: Tensor) -> Tensor:
-        num = self._share.shape[1]
-        zeros = torch.zeros(*unit_kw.shape[:-1], num, dtype=torch.float64)
-        return zeros.index_add(-1, self._group, unit_kw.cpu().double())
-
-    def model(self, day: GridModel, value: Tensor, unit_kw: Tensor) -> GridModel:
-        """The network as the units see it.
+    def unit_kw(self, agent_kw: Tensor) -> Tensor:
+        """Power of the units when agents draw so much, float64, on the CPU. `[..., unit]`
 
         Args:
-            day: Slopes and limits.
-            value: Limits' quantities at `unit_kw`. `[batch, time, limit]`
-            unit_kw: Power of the units. `[batch, time, unit]`
+            agent_kw: Power of the agents. `[..., agent]`
         """
-        return GridModel(
-            value=value,
-            per_kw=day.per_kw @ self._share,
-            group_kw=self._by_zone(unit_kw),
-            low=day.low,
-            high=day.high,
-            group=self._group,
-        )
+        parts = agent_kw.cpu().double().split([len(unit) for unit in self._unit], dim=-1)
+        summed = [
+            own.new_zeros(*own.shape[:-1], units.num_devices).index_add(-1, unit.cpu(), own)
+            for units, unit, own in zip(self.fleets, self._unit, parts, strict=True)
+        ]
+        return torch.cat(summed, -1)
+
+    def by_zone(self, unit_kw: Tensor) -> Tensor:
+        """Sums the units' power by group of units, float64. `[..., zone group]`
+
+        Args:
+            unit_kw: Power of the units. `[..., unit]`
+        """
+        zeros = torch.zeros(*unit_kw.shape[:-1], self.share.shape[1], dtype=torch.float64)
+        return zeros.index_add(-1, self.group, unit_kw.cpu().double())
 
     def actions(
         self, unit_kw: Tensor, states: tuple[Tensor, ...], temp_outdoor_degc: Tensor
@@ -139,7 +151,7 @@ class Zones:
 
 
 def _zone_of_terminal(groups: Groups, slopes: Tensor, num_zones: int) -> Tensor:
-    """Clusters terminals by how they move the limits, Ward's way. `[terminal]`"""
+    """Clusters terminals by how they move the voltages, Ward's way. `[terminal]`"""
     present, column = np.unique(groups.terminal.numpy(), return_index=True)
     zone = torch.zeros(int(groups.terminal.max()) + 1, dtype=torch.int64)
     if 0 < num_zones < len(present):

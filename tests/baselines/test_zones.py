@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from gradmap.baselines.dispatch import Groups
-from gradmap.baselines.receding_grid import RecedingGrid
 from gradmap.baselines.zones import Zones
 
 
 @pytest.fixture(scope="module")
 def slopes(core):
-    load = torch.full((core.network.num_load_terminals,), 10.0)
-    return RecedingGrid(core).slopes(load, torch.zeros_like(load))
+    noise = torch.Generator().manual_seed(0)
+    return torch.rand(9, len(Groups.of(core).terminal), generator=noise, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("num", [0, 1, 4])
@@ -45,15 +44,24 @@ def test_states_are_gathered(core, slopes):
     assert torch.allclose((units[1][..., 0] * by_unit).sum(1) / by_unit.sum(), mean, rtol=1e-4)
 
 
-def test_groups_share_a_zones_power(core, slopes):
-    zones, groups = Zones(core, slopes, 3), Groups.of(core)
+def test_agents_share_their_units_power(core, slopes):
+    zones = Zones(core, slopes, 3)
     unit_kw = torch.rand(2, 5, zones.num_units, dtype=torch.float64)
-    group_kw = zones.group_kw(unit_kw)
-    assert group_kw.shape == (2, 5, len(groups.terminal))
-    assert torch.allclose(group_kw.sum(-1), unit_kw.sum(-1))
-    pumps = unit_kw[..., zones.fleets[0].num_devices :][..., : zones.fleets[1].num_devices]
-    is_pump = groups.kvar_per_kw > 0
-    assert torch.allclose(group_kw[..., is_pump].sum(-1), pumps.sum(-1))
+    agent_kw = zones.agent_kw(unit_kw)
+    assert agent_kw.shape == (2, 5, core.num_agents)
+    assert torch.allclose(zones.unit_kw(agent_kw), unit_kw, rtol=1e-5)
+    own = unit_kw.split([units.num_devices for units in zones.fleets], -1)
+    done = agent_kw.split([fleet.num_devices for fleet in core.fleets], -1)
+    for units_kw, devices_kw in zip(own, done, strict=True):
+        assert torch.allclose(units_kw.sum(-1), devices_kw.sum(-1), rtol=1e-5)
+
+
+def test_with_every_terminal_a_zone_shares_are_whole(core, slopes):
+    zones = Zones(core, slopes, 0)
+    groups = Groups.of(core)
+    unit_kw = torch.rand(2, zones.num_units, dtype=torch.float64)
+    by_group = groups.total(zones.agent_kw(unit_kw))
+    assert torch.allclose(zones.by_zone(unit_kw) @ zones.share.T, by_group, atol=1e-5)
 
 
 def test_what_units_draw_their_devices_draw(core, slopes):
