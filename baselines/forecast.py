@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -71,7 +73,7 @@ class Forecaster:
         self._dates = scenarios.date
         self._device = device
 
-        def tensor(array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+        def tensor(array: npt.NDArray[Any]) -> Tensor:
             return torch.tensor(array[train], dtype=torch.float32, device=device)
 
         self._load = tensor(scenarios.base_p_kw)
@@ -133,7 +135,7 @@ class Forecaster:
         season *= np.array([[a != b for b in train] for a in dates])
         alike = np.array([[is_weekend(a) == is_weekend(b) for b in train] for a in dates])
 
-        def weights(values: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+        def weights(values: npt.NDArray[Any]) -> Tensor:
             total = np.maximum(values.sum(1, keepdims=True), 1e-30)
             return torch.tensor(values / total, dtype=torch.float32, device=self._device)
 
@@ -174,6 +176,6 @@ def _ratio(measured: Tensor, mean: Tensor) -> Tensor:
     return torch.where(known > 0, measured.nansum(-1, keepdim=True) / known, 1.0)
 
 
-def _day_of_year(dates: list[str]) -> np.ndarray:  # type: ignore[type-arg]
+def _day_of_year(dates: list[str]) -> npt.NDArray[Any]:
     days = [datetime.date.fromisoformat(date).timetuple().tm_yday for date in dates]
     return np.array(days, dtype=np.float64)

@@ -72,8 +72,8 @@ class RecedingGrid:
             for name in ("base_p_kw", "pv_kw")
         )
         nudged = torch.cat((torch.zeros(1, num), _NUDGE_KW * torch.eye(num))).double()
-        site = (part.expand(num + 1, -1) for part in (load, sun))
-        phasors = self._phasors(self._solve(*site, nudged))
+        load, sun = load.expand(num + 1, -1), sun.expand(num + 1, -1)
+        phasors = self._phasors(self._solve(load, sun, nudged))
         self._usual = phasors[0]
         self._slopes = ((phasors[1:] - phasors[0]) / _NUDGE_KW).T
 

@@ -156,10 +156,10 @@ def _zone_of_terminal(groups: Groups, slopes: Tensor, num_zones: int) -> Tensor:
     zone = torch.zeros(int(groups.terminal.max()) + 1, dtype=torch.int64)
     if 0 < num_zones < len(present):
         tree = scipy.cluster.hierarchy.ward(slopes[:, column].T.numpy())
-        label = scipy.cluster.hierarchy.fcluster(tree, num_zones, "maxclust") - 1
+        label = scipy.cluster.hierarchy.fcluster(tree, num_zones, "maxclust").astype(np.int64)
     else:
-        label = np.arange(len(present))
-    zone[torch.from_numpy(present)] = torch.from_numpy(label.astype(np.int64))
+        label = np.arange(len(present), dtype=np.int64)
+    zone[torch.from_numpy(present)] = torch.from_numpy(label)
     return zone
 
 
