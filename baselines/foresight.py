@@ -296,7 +296,7 @@ class PerfectForesight:
         self._figures.copy_(state["figures"])
         for name, value in vars(self._prices).items():
             value.copy_(state[f"prices.{name}"])
-        table = state["cuts"].numpy()
+        table = state["cuts"].cpu().numpy()
         for row in range(len(self.days)):
             _, step, kind, index, angle = table[table[:, 0] == row].T
             step, kind, index = (column.astype(np.int64) for column in (step, kind, index))

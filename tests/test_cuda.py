@@ -10,9 +10,9 @@ from gradmap.algorithms.config import LearnerConfig
 from gradmap.algorithms.gradmap import GradMAP
 from gradmap.algorithms.rollout import rollout
 from gradmap.algorithms.self_supervised import SelfSupervised
-from gradmap.baselines.idle import IdlePolicy
 from gradmap.baselines.foresight import PerfectForesight
 from gradmap.baselines.foresight_config import ForesightConfig
+from gradmap.baselines.idle import IdlePolicy
 from gradmap.baselines.rules import RulesPolicy
 from gradmap.envs.parallel import ParallelFeederEnv
 from gradmap.envs.vector import JointVectorEnv
@@ -67,7 +67,8 @@ def test_a_run_moves_between_machines(short_core, cuda_core, method):
 
 def test_perfect_foresight_runs_there(cuda_core):
     trainer = PerfectForesight(cuda_core, ForesightConfig())
-    trainer.iterate(0.0)
+    for _ in range(3):  # each of the two days begun, one of them linearised
+        trainer.iterate(0.0)
     state = {key: value.cpu() for key, value in trainer.state_dict().items()}
     trainer.load_state_dict(state)
     assert np.isfinite(list(trainer.iterate(0.5).values())).all()

@@ -200,9 +200,10 @@ def play_devices(
     Returns:
         Actions and power of all agents, `[batch, time, agent]`, and the cost, `[batch]`.
     """
-    now = [state.detach().cpu().double() for state in states]
-    tariff, temp = horizon.tariff_usd_per_kwh.cpu(), horizon.temp_outdoor_degc.cpu()
-    cost = torch.zeros(len(tariff), dtype=torch.float64)
+    now = [state.detach().double() for state in states]
+    device = now[0].device
+    tariff, temp = horizon.tariff_usd_per_kwh.to(device), horizon.temp_outdoor_degc.to(device)
+    cost = torch.zeros(len(tariff), dtype=torch.float64, device=device)
     power = []
     for t in range(horizon.num_steps):
         around = Surroundings(
@@ -214,9 +215,9 @@ def play_devices(
         )
         done: list[DeviceStep] = []
         for k, (fleet, action) in enumerate(zip(fleets, actions, strict=True)):
-            now[k], step = fleet.step(now[k], action[:, t].double(), around)
+            now[k], step = fleet.step(now[k], action[:, t].to(device).double(), around)
             done.append(step)
             usd = step.energy_usd + step.fuel_usd + step.wear_usd + step.discomfort_usd
             cost = cost + usd.sum(-1)
         power.append(torch.cat([step.p_kw for step in done], -1))
-    return torch.cat(actions, -1), torch.stack(power, 1), cost
+    return torch.cat(actions, -1), torch.stack(power, 1).cpu(), cost.cpu()
