@@ -72,6 +72,9 @@ class LearnerConfig:
         learning_rate: Of Adam.
         learning_rate_final: Fraction of `learning_rate` left when the budget
             is used up; the rate falls along a half cosine.
+        average: Share of the averaged weights that an iteration keeps; the
+            policy that is judged and saved has them, the rollouts do not. It
+            takes the noise of the last batches out. 0 for none.
         surrogate: What the environment gradient is reused on. `gradient` is
             the gradient alone, as in the paper: each sample by itself, all
             else standing still. `model` plays the days of the rollout again,
@@ -102,9 +105,10 @@ class LearnerConfig:
     days_per_batch: int = 8
     learning_rate: float = 1e-2
     learning_rate_final: float = 0.1
+    average: float = 0.8
     surrogate: Surrogate = "model"
-    reuse_passes: int = 1
-    minibatches: int = 8
+    reuse_passes: int = 4
+    minibatches: int = 4
     trust_region: float = 0.12
     trust_region_final: float = 0.12
     proximal: Proximal = "quadratic"
@@ -119,6 +123,8 @@ class LearnerConfig:
         for name in ("learning_rate", "trust_region"):
             if not getattr(self, name) > 0:
                 faults.append(f"{name} is {getattr(self, name)}, expected more than 0")
+        if not 0 <= self.average < 1:
+            faults.append(f"average is {self.average}, expected 0 or more, less than 1")
         if not 0 <= self.learning_rate_final <= 1:
             faults.append(f"learning_rate_final is {self.learning_rate_final}, expected 0 to 1")
         if not 0 < self.trust_region_final <= 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 from typing import Protocol
 
@@ -47,6 +48,11 @@ class GradientSettings(Protocol):
         ...
 
     @property
+    def average(self) -> float:
+        """Share of the averaged weights that an iteration keeps."""
+        ...
+
+    @property
     def projection_usd_per_kwh(self) -> float:
         """Charge on setpoints that a device cannot follow."""
         ...
@@ -73,6 +79,7 @@ class GradientLearner(abc.ABC):
         self.generator = torch.Generator().manual_seed(seed)
         actors = Actors(core.num_agents, core.num_features, config.hidden, self.generator)
         self.actors = actors.to(core.device)
+        self.averaged = copy.deepcopy(self.actors)
         self.prices = Multipliers(core, config.price)
         self.sampler = DaySampler(core.days("train"), config.days_per_batch, self.generator)
         self.optimiser = torch.optim.Adam(
@@ -115,6 +122,7 @@ class GradientLearner(abc.ABC):
         with torch.no_grad():
             found = violations(outcome.flow, self._limits)
         self.prices.ascend(found, usable)
+        self._average()
         num_steps = len(days) * self.core.num_steps
         self.counters.iterations += 1
         self.counters.env_gradients += 1
@@ -122,6 +130,15 @@ class GradientLearner(abc.ABC):
         # Forward, adjoint, and the measurement before midnight.
         self.counters.power_flow_solves += 2 * num_steps + len(days)
         return self._metrics(outcome, found, usable)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Moves the averaged weights; the first iterations weigh alike."""
+        made = self.counters.iterations
+        moved = 1.0 - min(self.config.average, made / (made + 1))
+        pairs = zip(self.averaged.parameters(), self.actors.parameters(), strict=True)
+        for kept, now in pairs:
+            kept.lerp_(now, moved)
 
     def objective(self, outcome: Outcome, steps: slice | None = None) -> Tensor:
         """The Lagrangian, mean over the usable days of a batch, $ per day.
@@ -162,12 +179,14 @@ class GradientLearner(abc.ABC):
         return dict(zip(values, numbers, strict=True))
 
     def policy(self) -> Policy:
-        """Returns the actors; they act without gradient under `torch.no_grad`."""
-        return self.actors
+        """Returns actors with the averaged weights; see `LearnerConfig.average`."""
+        return self.averaged
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns all that a resumed run needs; see `Trainer.state_dict`."""
         state = {f"actors.{k}": v.detach() for k, v in self.actors.state_dict().items()}
+        averaged = self.averaged.state_dict()
+        state.update({f"averaged.{k}": v.detach() for k, v in averaged.items()})
         state.update({f"adam.{k}": v for k, v in adam_tensors(self.optimiser).items()})
         state.update({f"prices.{k}": v for k, v in self.prices.tensors().items()})
         state["random"] = self.generator.get_state()
@@ -184,6 +203,7 @@ class GradientLearner(abc.ABC):
             return {k[cut:]: v for k, v in state.items() if k.startswith(prefix)}
 
         self.actors.load_state_dict(part("actors."))
+        self.averaged.load_state_dict(part("averaged."))
         load_adam_tensors(self.optimiser, part("adam."))
         self.prices.load(part("prices."))
         self.generator.set_state(state["random"].cpu())

@@ -82,6 +82,7 @@ class GIPPOConfig:
     network_split: Split = "local"
     network_weight: float = 10.0
     stored_usd_per_kwh: float = 0.2
+    average: float = 0.8
     projection_usd_per_kwh: float = 0.02
     price: PriceConfig = PriceConfig(voltage_usd_per_pu=1000.0, overload_usd=100.0, dual_step=5e3)
 
@@ -110,4 +111,6 @@ class GIPPOConfig:
             widths = getattr(self, name)
             if not widths or min(widths) < 1:
                 faults.append(f"{name} is {widths}, expected one or more positive widths")
+        if not 0 <= self.average < 1:
+            faults.append(f"average is {self.average}, expected 0 or more, less than 1")
         raise_faults("gippo", faults)

@@ -213,6 +213,13 @@ _SPECS = (
         "independent policies, each environment gradient reused in a trust region",
         _build_gradmap,
         "gradient",
+        # Prices that move as fast, for each step of the policies, as those of methods
+        # that make one step an iteration.
+        defaults=LearnerConfig(
+            price=PriceConfig(
+                voltage_usd_per_pu=600.0, overload_usd=60.0, dual_step=3e5, dual_decay=0.15
+            )
+        ),
     ),
     MethodSpec(
         "ss-primal-dual",
