@@ -318,6 +318,7 @@ _SPECS = (
         "control",
         needs_training=False,
         is_decentralised=False,
+        can_stress=False,
         defaults=RecedingConfig(),
     ),
     MethodSpec(

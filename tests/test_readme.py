@@ -17,6 +17,7 @@ import sys
 import pytest
 
 import gradmap
+from gradmap.algorithms.config import LearnerConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -146,7 +147,6 @@ def changes(section: str, expected: dict[str, list[str]]) -> str:
 
 
 def test_the_page_of_settings_has_the_defaults() -> None:
-    from gradmap.algorithms.config import LearnerConfig
 
     expected = {name: [value] for name, value in flat(LearnerConfig()).items()}
     wrong = changes("Settings and defaults", expected)
@@ -157,7 +157,7 @@ def test_the_page_of_settings_has_the_defaults_of_ppo() -> None:
     from gradmap.experiments.registry import METHODS
 
     columns = [flat(METHODS[name].defaults) for name in ("ippo", "mappo")]
-    usual = flat(METHODS["gradmap"].defaults)
+    usual = flat(LearnerConfig())
     expected = {
         name: [column[name] for column in columns]
         for name in columns[0]
@@ -182,7 +182,7 @@ def test_the_page_of_settings_has_the_defaults_of_ppo() -> None:
 def test_the_page_of_settings_has_the_defaults_of(method: str, section: str) -> None:
     from gradmap.experiments.registry import METHODS
 
-    usual, own = flat(METHODS["gradmap"].defaults), flat(METHODS[method].defaults)
+    usual, own = flat(LearnerConfig()), flat(METHODS[method].defaults)
     # Prices stand in the first table; here, those that differ.
     expected = {
         name: [value]
