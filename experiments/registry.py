@@ -67,6 +67,8 @@ class MethodSpec:
             is then selected on cost alone.
         is_decentralised: Whether every device decides by what it sees itself.
         can_stress: Whether it can act on days that it was not made for.
+        is_slow: Whether a day takes it many seconds of planning; comparisons
+            then judge it on their first split alone.
         defaults: Its settings unless others are given; None if it takes none.
         extra: What has to be installed for it.
     """
@@ -81,6 +83,7 @@ class MethodSpec:
     ignores_network: bool = False
     is_decentralised: bool = True
     can_stress: bool = True
+    is_slow: bool = False
     defaults: Settings | None = LearnerConfig()
     extra: Extra | None = None
 
@@ -318,7 +321,7 @@ _SPECS = (
         "control",
         needs_training=False,
         is_decentralised=False,
-        can_stress=False,
+        is_slow=True,
         defaults=RecedingConfig(),
     ),
     MethodSpec(

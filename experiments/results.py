@@ -144,7 +144,7 @@ def own_splits(config: CompareConfig, spec: MethodSpec) -> tuple[str, ...]:
         config: The comparison.
         spec: The method.
     """
-    return config.splits if spec.can_stress else config.splits[:1]
+    return config.splits if spec.can_stress and not spec.is_slow else config.splits[:1]
 
 
 def wanted_engines(config: CompareConfig, split: str) -> tuple[str, ...]:
