@@ -37,6 +37,9 @@ ALLOWED_PU = 1e-5
 """What AC power flow may find beyond a limit, p.u. or of a rating, before the plan is
 made again."""
 
+LITTLE_PU = 3e-3
+"""Up to here what it finds is added to the margin of the next attempt."""
+
 
 class RecedingHorizon:
     """Plans all devices together at every step; a `Policy`, though no decentralised one.
@@ -106,18 +109,35 @@ class RecedingHorizon:
         own = slice(day, day + 1)
         ours = tuple(state[own] for state in states)
         ahead = Forecast(*(value[own] for value in vars(forecast).values()))
-        is_due = self._step % self.config.every == 0
-        told: tuple[Tensor, Tensor] | None = None
-        tighter = 0.0
-        for _ in range(self.config.rounds if is_due else 0):
-            self._plan(day, ours, ahead, None if told is None else told[1], tighter)
-            told = self._share(own, ours, ahead)
-            load, sun = ahead.base_p_kw[:, 0], ahead.pv_kw[:, 0]
-            excess = self._grid.excess(own, load, sun, told[1])
+        if self._step % self.config.every:
+            return self._share(own, ours, ahead)
+        load, sun = ahead.base_p_kw[:, 0], ahead.pv_kw[:, 0]
+        told, tighter = self._replan(day, ours, ahead, None, 0.0), 0.0
+        best = told, self._grid.excess(own, load, sun, told[1]), self._unit_kw[own].clone()
+        excess = best[1]
+        for _ in range(self.config.rounds - 1):
             if excess <= ALLOWED_PU:
                 break
-            tighter += excess
-        return told or self._share(own, ours, ahead)
+            # Much is for the new linearisation to mend, a little for a margin.
+            tighter += excess if excess <= LITTLE_PU else 0.0
+            told = self._replan(day, ours, ahead, told[1], tighter)
+            excess = self._grid.excess(own, load, sun, told[1])
+            if excess < best[1]:
+                best = told, excess, self._unit_kw[own].clone()
+        self._unit_kw[own] = best[2]
+        return best[0]
+
+    def _replan(
+        self,
+        day: int,
+        states: tuple[Tensor, ...],
+        ahead: Forecast,
+        told_kw: Tensor | None,
+        tighter_pu: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Makes a plan and shares its first step out."""
+        self._plan(day, states, ahead, told_kw, tighter_pu)
+        return self._share(slice(day, day + 1), states, ahead)
 
     def _share(
         self, own: slice, states: tuple[Tensor, ...], ahead: Forecast

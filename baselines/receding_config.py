@@ -32,7 +32,7 @@ class RecedingConfig:
     every: int = 1
     margin_pu: float = 0.0005
     rounds: int = 4
-    zones: int = 30
+    zones: int = 60
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
