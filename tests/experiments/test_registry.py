@@ -52,6 +52,7 @@ def test_what_each_method_knows() -> None:
     central = {name for name, spec in METHODS.items() if not spec.is_decentralised}
     assert central == {"receding-horizon", "perfect-foresight"}
     assert {n for n, spec in METHODS.items() if not spec.can_stress} == {"perfect-foresight"}
+    assert {n for n, spec in METHODS.items() if spec.is_slow} == {"receding-horizon"}
     for spec in METHODS.values():
         assert spec.needs_training == (spec.family != "control")
         assert spec.is_reference == (spec.family == "reference")
