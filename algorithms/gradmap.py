@@ -75,7 +75,7 @@ class GradMAP(GradientLearner):
 
     def _act(self, observation: Tensor) -> Tensor:
         """Actions for days of observations, agent first; `[row, time, agent]`."""
-        action = self.actors(observation.flatten(1, 2))
+        action: Tensor = self.actors(observation.flatten(1, 2))
         return action.reshape(observation.shape[:3]).permute(1, 2, 0)
 
     def _reuse(self, done: Rollout, gradient: Tensor) -> None:

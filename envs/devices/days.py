@@ -86,15 +86,18 @@ class DeviceDays:
         start = self._start[rows]
         states, chosen = scan(base, start, gain, seen, self._law.rows(rows))
         before = torch.cat((start.unsqueeze(0), states[:-1]))
-        parts = [x.transpose(0, 1).split(self._sizes, dim=-1) for x in (before, states, chosen)]
+        moved = (x.transpose(0, 1).split(self._sizes, dim=-1) for x in (before, states, chosen))
         today = dataclasses.replace(
             self._today,
             tariff_usd_per_kwh=self._today.tariff_usd_per_kwh[rows],
             temp_outdoor_degc=self._today.temp_outdoor_degc[rows],
         )
-        own = zip(self._fleets, self._midnight, *parts, strict=True)
+        own = zip(self._fleets, self._midnight, *moved, strict=True)
         return join_fleets(
-            [self._settle(fleet, night[rows], *moved, today) for fleet, night, *moved in own]
+            [
+                self._settle(fleet, night[rows], x, after, act, today)
+                for fleet, night, x, after, act in own
+            ]
         )
 
     @staticmethod
