@@ -165,7 +165,9 @@ def test_every_method_names_its_settings_and_its_extra() -> None:
         **dict.fromkeys(("gradmap", "ss-primal-dual", "ss-fixed-penalty", "selfish"), "learner"),
         **dict.fromkeys(("ippo", "mappo"), "ppo"),
         **{name: name for name in ("shac", "gippo", "rules", "droop")},
-        "receding-horizon": "receding", "perfect-foresight": "foresight", "idle": None,
+        "receding-horizon": "receding",
+        "perfect-foresight": "foresight",
+        "idle": None,
     }
     assert {name for name, spec in METHODS.items() if spec.extra is RLLIB} == {"ippo", "mappo"}
 
