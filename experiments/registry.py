@@ -307,7 +307,7 @@ _SPECS = (
     MethodSpec(
         "droop",
         "Droop",
-        "the rules with volt-VAr and volt-watt curves of IEEE 1547",
+        "the rules under volt-watt curves of IEEE 1547",
         _build_droop,
         "control",
         needs_training=False,
