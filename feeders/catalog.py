@@ -13,6 +13,9 @@ from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
 
 _FEEDERS = {
+    "ieee13": "IEEE 13-node test feeder: 4.16 kV, short and heavily loaded, 3 regulators",
+    "ieee34": "IEEE 34-node test feeder: 24.9 kV, long and lightly loaded, 6 regulators",
+    "ieee37": "IEEE 37-node test feeder: 4.8 kV delta, underground, 2 regulators in open delta",
     "ieee123": "IEEE 123-node test feeder: 4.16 kV, 91 loads, 7 regulator controls",
 }
 

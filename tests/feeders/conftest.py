@@ -15,7 +15,7 @@ import pytest
 from gradmap.feeders.catalog import load_feeder
 from gradmap.feeders.model import Feeder
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "ieee123"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 # A source, a transformer into a low-voltage bus with a neutral, a line out of it.
 _HEAD = """
@@ -52,14 +52,42 @@ def ieee123() -> Feeder:
 
 @pytest.fixture(scope="session")
 def golden() -> Golden:
-    with open(GOLDEN / "solution.csv", newline="", encoding="utf-8") as file:
-        v_pu = {
+    return read_golden("ieee123")
+
+
+@pytest.fixture(scope="session")
+def golden_of() -> Callable[[str], Golden]:
+    """Golden values by the feeder's name."""
+    return read_golden
+
+
+@pytest.fixture(scope="session", name="read_voltages")
+def read_voltages_fixture() -> Callable[[pathlib.Path], dict[str, complex]]:
+    """Reads a table of node, v_pu and angle_deg."""
+    return read_voltages
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> pathlib.Path:
+    """Where the golden values of all feeders lie."""
+    return GOLDEN
+
+
+def read_golden(name: str) -> Golden:
+    folder = GOLDEN / name
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return Golden(read_voltages(folder / "solution.csv"), summary)
+
+
+def read_voltages(path: pathlib.Path) -> dict[str, complex]:
+    """Reads a table of node, v_pu and angle_deg."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return {
             row["node"]: complex(
                 float(row["v_pu"]) * np.exp(1j * np.deg2rad(float(row["angle_deg"])))
             )
             for row in csv.DictReader(file)
         }
-    return Golden(v_pu, json.loads((GOLDEN / "summary.json").read_text(encoding="utf-8")))
 
 
 @pytest.fixture
