@@ -69,12 +69,12 @@ learning: $(STAMP) ## train IPPO and MAPPO over five seeds, draw curves, fill do
 	done
 	$(BIN)/gradmap curves $(addprefix results/,$(LEARNING)) --docs docs
 
-validate: $(STAMP) ## compare the power flow with OpenDSS on IEEE 123
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap validate ieee123 $(ARGS)
+validate: $(STAMP) ## compare the power flow with OpenDSS on every bundled feeder
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap validate $(ARGS)
 
 # The tables of the last `make compare`, and of a fresh validation.
 readme: $(STAMP) ## put the measured tables into README.md
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap validate ieee123 --json results/validate.json
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap validate --json results/validate.json
 	$(BIN)/python -m gradmap.experiments.readme $(ARGS)
 
 bench: $(STAMP) ## time power flow (beside OpenDSS), environment, learning, RLlib layouts, one thread

@@ -1,4 +1,4 @@
-"""`gradmap validate [NAME]`."""
+"""`gradmap validate [NAME|PATH ...]`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from gradmap.feeders.validate import ValidationReport
 
 DESCRIPTION = """\
-Holds the power flow to OpenDSS, at frozen taps, node by node. The exit code
-is 1 if a case is past the tolerance."""
+Holds the power flow to OpenDSS, at frozen taps, node by node, at eight operating
+points, and writes report.md, report.json and voltages.png. The exit code is 1 if
+a case is past the tolerance."""
 
 FAILED_CODE = 1
 """Exit code past the tolerance."""
@@ -31,14 +32,17 @@ class Arguments:
     """Arguments of `gradmap validate`.
 
     Attributes:
-        name: Name of the feeder; `gradmap feeders` lists them.
-        json: File to write the report to.
+        feeders: Names of feeders (`gradmap feeders` lists them) or master
+            files of circuits; all bundled feeders if none is given.
+        out: Folder of the report.
+        json: Another file to write the figures to.
         num_random: Number of random injections.
         seed: Seed of the random injections.
         tolerance_pu: Largest difference in voltage that passes, p.u.
     """
 
-    name: Positional[str] = "ieee123"
+    feeders: Positional[tuple[str, ...]] = ()
+    out: pathlib.Path = pathlib.Path("results/validate")
     json: pathlib.Path | None = None
     num_random: Annotated[int, arg(name="random")] = 50
     seed: int = 0
@@ -46,7 +50,7 @@ class Arguments:
 
 
 def run(command: str, words: Sequence[str]) -> int:
-    """Validates a feeder.
+    """Validates feeders.
 
     Args:
         command: `validate`.
@@ -57,27 +61,36 @@ def run(command: str, words: Sequence[str]) -> int:
     """
     arguments = parse(Arguments, words, "gradmap validate", DESCRIPTION)
     # Here, not above: help and faults on the command line need no torch.
+    from gradmap.experiments import validate_report
+    from gradmap.feeders.catalog import list_feeders, load_feeder
     from gradmap.feeders.validate import validate_feeder
 
-    report = validate_feeder(
-        arguments.name, arguments.num_random, arguments.seed, arguments.tolerance_pu
-    )
+    names = dict.fromkeys(arguments.feeders or list_feeders())
+    feeders = {name: load_feeder(name) for name in names}  # a fault before any work
     output = console()
-    output.print(table(report))
+    reports = {}
+    for name, feeder in feeders.items():
+        reports[name] = validate_feeder(
+            feeder, arguments.num_random, arguments.seed, arguments.tolerance_pu
+        )
+        output.print(table(name, reports[name]))
+        output.print(f"{name}: {validate_report.verdict(reports[name])}\n")
     if arguments.json is not None:
-        write_json(arguments.json, report.to_dict())
-    verdict = "every case is within" if report.passed else "NOT every case is within"
-    output.print(f"{report.feeder}: {verdict} {report.tolerance_pu:g} p.u. of OpenDSS")
-    return 0 if report.passed else FAILED_CODE
+        write_json(arguments.json, validate_report.summary(reports))
+    page, *_ = validate_report.write(reports, arguments.out)
+    output.print(f"report in {page}")
+    return 0 if all(report.passed for report in reports.values()) else FAILED_CODE
 
 
-def table(report: ValidationReport) -> Table:
+def table(name: str, report: ValidationReport) -> Table:
     """The report as a table.
 
     Args:
+        name: Name or path of the feeder.
         report: The report.
     """
-    made = Table(title=f"{report.feeder} against OpenDSS", title_justify="left", box=box.SIMPLE)
+    sizes = f"{report.num_nodes:,} nodes, {report.num_terminals:,} terminals"
+    made = Table(title=f"{name} against OpenDSS: {sizes}", title_justify="left", box=box.SIMPLE)
     made.add_column("case", no_wrap=True)
     headings = ("flows", "|dV| p.u.", "node", "|dI| A", "dloss kW", "iter", "outside", "")
     for heading in headings:

@@ -172,28 +172,31 @@ def compare_blocks(report: Report) -> dict[str, str]:
 
 
 def validate_block(report: Mapping[str, Any]) -> str:
-    """The validation table.
+    """The validation table: operating points by feeders.
 
     Args:
         report: What `gradmap validate --json` wrote.
     """
-    body = []
-    for row in report["rows"]:
-        error = row["max_error_pu"]
-        body.append(
-            [
-                row["case"],
-                str(row["num_scenarios"]),
-                "no solution" if error is None else f"{error:.1e}",
-                str(row["iterations"]),
-                str(row["num_outside"]),
-            ]
-        )
-    head = ["case", "power flows", "largest voltage difference, p.u.", "iterations"]
+    feeders = report["feeders"]
+    found: dict[str, dict[str, str]] = {}
+    flows: dict[str, int] = {}
+    for name, feeder in feeders.items():
+        for row in feeder["rows"]:
+            error = row["max_error_pu"]
+            found.setdefault(row["case"], {})[name] = (
+                "no solution" if error is None else f"{error:.1e}"
+            )
+            flows[row["case"]] = row["num_scenarios"]
+    body = [
+        [case, str(flows[case]), *(errors.get(name, "–") for name in feeders)]
+        for case, errors in found.items()
+    ]
     verdict = "Every case is" if report["passed"] else "NOT every case is"
+    (tolerance_pu,) = {feeder["tolerance_pu"] for feeder in feeders.values()}
     return (
-        grid([*head, "loads outside their range"], body)
-        + f"\n\n{verdict} within {report['tolerance_pu']:g} p.u. of OpenDSS."
+        grid(["case", "power flows", *feeders], body)
+        + "\n\nLargest difference of a complex node voltage, p.u., over all nodes and power flows. "
+        + f"{verdict} within {tolerance_pu:g} p.u. of OpenDSS."
     )
 
 

@@ -1,4 +1,4 @@
-"""The feeders that come with the package, by name."""
+"""Feeders by what names them: the bundled ones, and a circuit's own file."""
 
 from __future__ import annotations
 
@@ -21,23 +21,28 @@ _FEEDERS = {
 
 
 def list_feeders() -> tuple[str, ...]:
-    """Names that [`load_feeder`][gradmap.feeders.catalog.load_feeder] knows."""
-    return tuple(sorted(_FEEDERS))
+    """Names that [`load_feeder`][gradmap.feeders.catalog.load_feeder] knows, by size."""
+    return tuple(_FEEDERS)
 
 
 def load_feeder(name: str, taps: Taps = None) -> Feeder:
-    """Loads a feeder of the catalog.
+    """Loads a bundled feeder, or the circuit of an OpenDSS file.
 
     Args:
-        name: One of `list_feeders()`.
+        name: One of `list_feeders()`, or the path of a circuit's master file,
+            which ends in `.dss`.
         taps: Positions of the regulators, counted from the neutral one: one
             for all, or by control's name (controls left out stay as the files
-            have them); `None` takes the taps written in the files, where
-            OpenDSS's own regulation ends at the nominal load.
+            have them); `None` takes the taps written in the files. Those of
+            the bundled feeders are where OpenDSS's own regulation ends at the
+            nominal load.
 
     Raises:
-        GradmapError: If there is no such feeder, or a tap cannot be set.
+        GradmapError: If there is no such feeder, its circuit cannot be used,
+            or a tap cannot be set.
     """
+    if name.lower().endswith(".dss"):
+        return read_feeder(name, taps=taps)
     _check_name(name)
     with locate(name) as path:
         return read_feeder(path, name=name, origin=name, taps=taps)
@@ -81,4 +86,7 @@ def _check_name(name: str) -> None:
         return
     close = difflib.get_close_matches(name, _FEEDERS, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise GradmapError(f"no feeder {name!r}{hint}; known feeders: {', '.join(list_feeders())}")
+    raise GradmapError(
+        f"no feeder {name!r}{hint}; known feeders: {', '.join(list_feeders())}; "
+        "a circuit of your own is named by its master file, which ends in .dss"
+    )

@@ -1,40 +1,41 @@
 """Our power flow held to OpenDSS's, node by node.
 
-The one module of this layer that imports `gradmap.feeders.powerflow`; nothing
-in the layer imports it in turn. The nominal case alone proves little, since
-the loads' thresholds lie outside it: light and heavy load, raised and lowered
-taps, reverse flow and random injections are compared as well.
+Of this layer, it and `describe.py` alone import `gradmap.feeders.powerflow`;
+nothing in the layer imports them in turn.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from gradmap.feeders.catalog import load_feeder, reload_feeder
+from gradmap.feeders.catalog import load_feeder
 from gradmap.feeders.dss_replay import OpenDSSReplay, ReplaySolution
 from gradmap.feeders.errors import GradmapError
-from gradmap.feeders.model import GROUND, BoolArray, ComplexArray, Feeder, FloatArray
+from gradmap.feeders.model import GROUND, BoolArray, ComplexArray, Feeder
+from gradmap.feeders.operating_points import (
+    OperatingPoint,
+    points_at_other_taps,
+    points_at_own_taps,
+)
 from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.solve import PowerFlow, solve_power_flow
 
 # Well below the tolerance asked for, so that neither engine's own stands in the way.
 _OUR_TOLERANCE_PU = 1e-10
 _MAX_ITERATIONS = 500
-_HIGH_TAP = 12
 
 
 @dataclasses.dataclass(frozen=True)
 class ValidationRow:
-    """One case of a validation.
+    """One operating point of a validation.
 
     Attributes:
-        case: Name of the case.
+        case: Name of the operating point.
         num_scenarios: Power flows in it.
         max_error_pu: Largest difference of a complex node voltage, per unit of
             the node's base; NaN if an engine did not converge.
@@ -58,19 +59,41 @@ class ValidationRow:
     converged: bool
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class CaseVoltages:
+    """Every node voltage of one operating point, from both engines.
+
+    Attributes:
+        case: Name of the operating point.
+        ours_pu: Ours, complex, per unit of the node's base. `[scenario, node]`
+        opendss_pu: OpenDSS's, likewise; NaN where it did not converge.
+    """
+
+    case: str
+    ours_pu: ComplexArray
+    opendss_pu: ComplexArray
+
+
 @dataclasses.dataclass(frozen=True)
 class ValidationReport:
-    """The cases of a validation and the verdict.
+    """The operating points of a validation and the verdict.
 
     Attributes:
         feeder: Name of the feeder.
         tolerance_pu: Difference in voltage that passes.
-        rows: The cases.
+        rows: The operating points.
+        num_nodes: Nodes of the feeder.
+        num_terminals: Terminals that were solved: one a load phase, and a
+            device beside each.
+        voltages: The voltages behind each row; not in `to_dict`.
     """
 
     feeder: str
     tolerance_pu: float
     rows: tuple[ValidationRow, ...]
+    num_nodes: int
+    num_terminals: int
+    voltages: tuple[CaseVoltages, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -90,17 +113,10 @@ class ValidationReport:
             "feeder": self.feeder,
             "tolerance_pu": self.tolerance_pu,
             "passed": self.passed,
+            "num_nodes": self.num_nodes,
+            "num_terminals": self.num_terminals,
             "rows": rows,
         }
-
-
-@dataclasses.dataclass(frozen=True)
-class _Case:
-    """Powers of all terminals, devices included, `[scenario, terminal]`."""
-
-    name: str
-    p_kw: FloatArray
-    q_kvar: FloatArray
 
 
 def validate_feeder(
@@ -120,7 +136,7 @@ def validate_feeder(
     is left out.
 
     Args:
-        feeder: The feeder or its name in the catalog.
+        feeder: The feeder, or what `load_feeder` takes: a name or a file.
         num_random: Number of random scenarios.
         seed: Seed of the random scenarios.
         tolerance_pu: Largest difference that passes, per unit.
@@ -135,89 +151,58 @@ def validate_feeder(
         raise GradmapError(f"tolerance_pu is {tolerance_pu}, expected more than 0")
     if isinstance(feeder, str):
         feeder = load_feeder(feeder)
-    rows = _compare(feeder, _cases(feeder, num_random, seed))
-    taps: Mapping[str, int | None] = {"low voltage": None}
-    if len(feeder.regulators):
-        taps = {"low voltage": 0, "high voltage": _HIGH_TAP}
-    for name, tap in taps.items():
-        scale = 1.5 if name == "low voltage" else 0.5
-        # The circuit's file knows other taps, not other loads.
-        moved = feeder if tap is None else reload_feeder(feeder, tap)
-        moved = dataclasses.replace(moved, terminals=feeder.terminals)
-        rows += _compare(moved, [_scaled(moved, name, scale)])
-    return ValidationReport(feeder.name, tolerance_pu, tuple(rows))
-
-
-def _cases(feeder: Feeder, num_random: int, seed: int) -> list[_Case]:
-    """The cases at the feeder's own taps."""
-    scales = {"nominal": 1.0, "light": 0.1, "heavy": 2.0, "reverse": -1.0, "reverse twice": -2.0}
-    cases = [_scaled(feeder, name, scale) for name, scale in scales.items()]
-    if num_random:
-        cases.append(_random(feeder, num_random, seed))
-    return cases
-
-
-def _scaled(feeder: Feeder, name: str, scale: float) -> _Case:
-    """The nominal load times a factor, devices at zero."""
-    idle = np.zeros(len(feeder.terminals))
-    p_kw = np.concatenate([scale * feeder.terminals.p_kw, idle])
-    q_kvar = np.concatenate([scale * feeder.terminals.q_kvar, idle])
-    return _Case(name, p_kw[None], q_kvar[None])
-
-
-def _random(feeder: Feeder, num_scenarios: int, seed: int) -> _Case:
-    """Random loads and devices, the devices with a common lean to either side."""
-    rng = np.random.default_rng(seed)
-    t = feeder.terminals
-    size = (num_scenarios, len(t))
-    # A load of zero still gets devices: those of a typical terminal.
-    p_size = np.maximum(t.p_kw, t.p_kw.mean())
-    load = rng.uniform(0.1, 1.5, size)
-    lean = rng.uniform(-1.0, 1.0, (num_scenarios, 1))
-    p_device = p_size * (lean + rng.uniform(-1.0, 1.0, size))
-    q_device = 0.5 * p_size * rng.uniform(-1.0, 1.0, size)
-    return _Case(
-        "random",
-        np.concatenate([load * t.p_kw, p_device], axis=1),
-        np.concatenate([load * t.q_kvar, q_device], axis=1),
+    compared = _compare(feeder, points_at_own_taps(feeder, num_random, seed))
+    for moved, point in points_at_other_taps(feeder):
+        compared += _compare(moved, [point])
+    rows, voltages = zip(*compared, strict=True)
+    return ValidationReport(
+        feeder.name,
+        tolerance_pu,
+        rows,
+        num_nodes=feeder.num_nodes,
+        num_terminals=2 * len(feeder.terminals),
+        voltages=voltages,
     )
 
 
-def _compare(feeder: Feeder, cases: list[_Case]) -> list[ValidationRow]:
-    """Solves cases at one set of taps with both engines."""
+def _compare(
+    feeder: Feeder, points: list[OperatingPoint]
+) -> list[tuple[ValidationRow, CaseVoltages]]:
+    """Solves points at one set of taps with both engines."""
     network = Network.from_feeder(feeder, devices=True)
-    rows = []
+    compared = []
     with OpenDSSReplay(feeder) as replay:
-        for case in cases:
+        for point in points:
             ours = solve_power_flow(
                 network,
-                torch.from_numpy(case.p_kw),
-                torch.from_numpy(case.q_kvar),
+                torch.from_numpy(point.p_kw),
+                torch.from_numpy(point.q_kvar),
                 tolerance_pu=_OUR_TOLERANCE_PU,
                 max_iterations=_MAX_ITERATIONS,
             )
             theirs = [
                 replay.solve(p_kw, q_kvar)
-                for p_kw, q_kvar in zip(case.p_kw, case.q_kvar, strict=True)
+                for p_kw, q_kvar in zip(point.p_kw, point.q_kvar, strict=True)
             ]
-            rows.append(_row(feeder, case, ours, theirs))
-    return rows
+            compared.append(_compared(feeder, point, ours, theirs))
+    return compared
 
 
-def _row(
-    feeder: Feeder, case: _Case, ours: PowerFlow, theirs: list[ReplaySolution]
-) -> ValidationRow:
-    """Sums up one case."""
+def _compared(
+    feeder: Feeder, point: OperatingPoint, ours: PowerFlow, theirs: list[ReplaySolution]
+) -> tuple[ValidationRow, CaseVoltages]:
+    """Sums up one point, and keeps its voltages."""
+    our_v_pu = ours.v_pu.numpy()
     v_pu = np.array([solution.v_pu for solution in theirs])
     current_a = np.array([solution.branch_current_a for solution in theirs])
     losses_kw = np.array([solution.losses_kw for solution in theirs])
-    error = np.abs(ours.v_pu.numpy() - v_pu).max(axis=0)
+    error = np.abs(our_v_pu - v_pu).max(axis=0)
     # argmax of an array with NaN finds the NaN.
     worst = int(np.argmax(error))
     current_error = np.abs(ours.branch_current_a.numpy() - current_a)
     converged = bool(ours.converged.all()) and all(solution.converged for solution in theirs)
-    return ValidationRow(
-        case=case.name,
+    row = ValidationRow(
+        case=point.name,
         num_scenarios=len(theirs),
         max_error_pu=float(error[worst]),
         worst_node=feeder.node_names[worst],
@@ -227,6 +212,7 @@ def _row(
         num_outside=int(_is_outside(feeder, v_pu).sum(axis=1).max()),
         converged=converged,
     )
+    return row, CaseVoltages(point.name, our_v_pu, v_pu)
 
 
 def _is_outside(feeder: Feeder, v_pu: ComplexArray) -> BoolArray:

@@ -56,8 +56,8 @@ def test_settings_of_one_file_do_not_reach_the_next(write_circuit):
 
 def test_a_feeder_without_a_name_lists_those_there_are():
     assert "ieee123" in list_feeders()
-    with pytest.raises(GradmapError, match=r"no feeder 'ieee132' \(did you mean 'ieee123'\?\)"):
-        load_feeder("ieee132")
+    with pytest.raises(GradmapError, match=r"no feeder 'iee123' \(did you mean 'ieee123'\?\)"):
+        load_feeder("iee123")
     with pytest.raises(GradmapError, match=r"known feeders: .*ieee123"):
         load_feeder("something else")
 
