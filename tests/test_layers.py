@@ -69,7 +69,9 @@ LAYERS = {
 # What single files may import on top of their layer.
 EXCEPTIONS = {
     "feeders.dss*": Layer("", "dss opendssdirect"),  # the files that speak with OpenDSS
-    "feeders.powerflow.assembly": Layer("", "scipy"),  # reads the feeder's sparse matrices
+    "feeders.powerflow.*_build": Layer("", "scipy"),  # read the feeder's sparse matrices
+    "feeders.powerflow.incidence": Layer("", "scipy"),
+    "feeders.powerflow.sparse*": Layer("", "scipy"),
     "feeders.validate": Layer("feeders.powerflow", "torch"),  # compares the two
     "envs.render": Layer("", "matplotlib"),  # draws PettingZoo's rgb_array
     "envs.rllib": Layer("", "ray"),

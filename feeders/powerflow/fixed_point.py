@@ -37,7 +37,7 @@ def chunks(network: Network, batch: int) -> list[slice]:
     """
     size = _CUDA_CHUNK
     if network.device.type == "cpu":
-        row = network.num_padded_ports * network.step.element_size()
+        row = network.num_padded_ports * network.start.element_size()
         size = max(16, _CPU_CHUNK_BYTES // row // 16 * 16)
     return [slice(k, min(k + size, batch)) for k in range(0, max(batch, 1), size)]
 

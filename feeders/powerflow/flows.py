@@ -1,102 +1,19 @@
 """What follows from a solution: voltages, currents, loading, losses, unbalance.
 
 All of it is an affine or quadratic function of the compensated port currents
-`j` of a solution, one matrix product each, and differentiable.
+`j` of a solution, or of what the network's maps make of them, and
+differentiable.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradmap.feeders.powerflow.network import Network
-
-_CHUNK = 256  # CPU rows at a time, so that their image stays in the cache
-
-
-class _AffineMagnitude(torch.autograd.Function):
-    """Magnitudes of `rows @ matrix`; their derivative at 0 is 0, not NaN."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, matrix: Tensor) -> Tensor:
-        if ctx.needs_input_grad[0]:
-            planar = torch.mm(rows, matrix)
-            magnitudes = _root_of_squares(*planar.chunk(2, dim=1))
-            ctx.save_for_backward(planar, magnitudes, matrix)
-            return magnitudes
-        parts = rows.split(_CHUNK) if rows.device.type == "cpu" else (rows,)
-        pieces = [_root_of_squares(*torch.mm(part, matrix).chunk(2, dim=1)) for part in parts]
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        planar, magnitudes, matrix = ctx.saved_tensors
-        scaled = grad / magnitudes.clamp_min(torch.finfo(magnitudes.dtype).tiny)
-        shaped = planar.view(len(planar), 2, -1)
-        pulled = (shaped * scaled.unsqueeze(1)).view_as(planar)
-        return torch.mm(pulled, matrix.T), None
-
-
-def _root_of_squares(re: Tensor, im: Tensor) -> Tensor:
-    return torch.mul(re, re).addcmul_(im, im).sqrt_()
-
-
-def affine_magnitude(rows: Tensor, matrix: Tensor) -> Tensor:
-    """Takes magnitudes of a planar linear image; the gradient at 0 is 0.
-
-    Args:
-        rows: `[batch, in]`.
-        matrix: To planar values, `[in, 2 n]`.
-
-    Returns:
-        Magnitudes, `[batch, n]`.
-    """
-    result: Tensor = _AffineMagnitude.apply(rows, matrix)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _Magnitude(torch.autograd.Function):
-    """`sqrt(re^2 + im^2)` with derivative 0 at 0, where autograd gives NaN."""
-
-    @staticmethod
-    def forward(ctx: Any, re: Tensor, im: Tensor) -> Tensor:
-        magnitudes = _root_of_squares(re, im)
-        ctx.save_for_backward(re, im, magnitudes)
-        return magnitudes
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        re, im, magnitudes = ctx.saved_tensors
-        scaled = grad / magnitudes.clamp_min(torch.finfo(magnitudes.dtype).tiny)
-        return scaled * re, scaled * im
-
-
-def magnitude(planar: Tensor) -> Tensor:
-    """Takes magnitudes of planar values; the gradient at 0 is 0.
-
-    Args:
-        planar: Real parts, then imaginary parts, `[..., 2 n]`.
-
-    Returns:
-        Magnitudes, `[..., n]`.
-    """
-    return _magnitude(*planar.chunk(2, dim=-1))
-
-
-def _magnitude(re: Tensor, im: Tensor) -> Tensor:
-    result: Tensor = _Magnitude.apply(re, im)  # type: ignore[no-untyped-call]
-    return result
-
-
-def to_complex(planar: Tensor) -> Tensor:
-    """Joins planar values `[..., 2 n]` into complex ones `[..., n]`."""
-    re, im = planar.chunk(2, dim=-1)
-    return torch.complex(re, im)
+from gradmap.feeders.powerflow.planar import magnitude_of
 
 
 def port_current_a(network: Network, u: Tensor, j: Tensor) -> Tensor:
@@ -135,31 +52,18 @@ def branch_loading(network: Network, current_a: Tensor) -> Tensor:
     return start.scatter_reduce(1, index, share, "amax", include_self=True)
 
 
-def losses_kw(network: Network, j: Tensor) -> Tensor:
-    """Sums the active losses of all lines, switches and transformers.
-
-    Args:
-        network: The network.
-        j: Compensated port currents, planar, `[batch, 2 port]`.
-
-    Returns:
-        Losses, `[batch]`, kW.
-    """
-    return (torch.mm(j, network.loss) * j).sum(1)
-
-
-def source_power(network: Network, j: Tensor) -> tuple[Tensor, Tensor]:
+def source_power(state: Tensor) -> tuple[Tensor, Tensor]:
     """Sums the power that the source delivers at its bus.
 
     Args:
-        network: The network.
-        j: Compensated port currents, planar, `[batch, 2 port]`.
+        state: Voltages, kV, then currents into the network, A, of the
+            source's nodes, planar, `[batch, 4 source node]`.
 
     Returns:
         Active power in kW and reactive power in kvar, `[batch]`, positive
         into the feeder.
     """
-    v_re, i_re, v_im, i_im = torch.mm(j, network.source).chunk(4, dim=1)
+    v_re, i_re, v_im, i_im = state.chunk(4, dim=1)
     active = (v_re * i_re + v_im * i_im).sum(1)
     return active, (v_im * i_re - v_re * i_im).sum(1)
 
@@ -182,4 +86,4 @@ def unbalance_pct(network: Network, node_planar: Tensor) -> Tensor:
     turn_re, turn_im = height * (im[..., 1] - im[..., 2]), height * (re[..., 1] - re[..., 2])
     positive = (a_re + sum_re - turn_re, a_im + sum_im + turn_im)
     negative = (a_re + sum_re + turn_re, a_im + sum_im - turn_im)
-    return 100.0 * _magnitude(*negative) / _magnitude(*positive)
+    return 100.0 * magnitude_of(*negative) / magnitude_of(*positive)

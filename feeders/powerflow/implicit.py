@@ -100,8 +100,8 @@ def _right_side(network: Network, grad_u: Tensor | None, grad_j: Tensor | None) 
         assert grad_j is not None
         return grad_j
     if grad_j is None:
-        return torch.mm(grad_u, network.adjoint)
-    return torch.addmm(grad_j, grad_u, network.adjoint)
+        return network.maps.pull(grad_u)
+    return network.maps.pull(grad_u, add=grad_j)
 
 
 class Adjoint:
@@ -111,7 +111,7 @@ class Adjoint:
         self.network = network
         self.slot_power = SlotPower(network, batch)
         shape = (batch, 2, network.num_padded_ports)
-        buffers = network.step.new_empty(9, *shape)
+        buffers = network.start.new_empty(9, *shape)
         self.y, self.h, self.k, self.d_re, self.d_im, self.pulled, self.change = buffers[:7]
         self.iterates = buffers[7:].unbind(0)
         self.flat_pulled, self.flat_change = self.pulled.flatten(1), self.change.flatten(1)
@@ -168,7 +168,7 @@ class Adjoint:
         for k in range(1, _LIMIT + 1):
             torch.mul(self.d_re, w[:, :1], out=self.pulled).addcmul_(self.d_im, w[:, 1:])
             before, w = w, self.iterates[k % 2]
-            torch.addmm(right, pulled, self.network.adjoint, out=w.view_as(right))
+            self.network.maps.pull(pulled, add=right, out=w.view_as(right))
             if k < _FIRST_LOOK or (self.is_blocked and k % _BLOCK):
                 continue
             torch.sub(w, before, out=self.change)
@@ -178,17 +178,6 @@ class Adjoint:
                 return w
         slow = (excess > 0).nonzero().flatten()
         for rows in slow.split(_DIRECT):
-            w[rows] = self._direct(right[rows], rows).view(len(rows), 2, -1)
+            found = self.network.maps.adjoint_direct(self.d_re[rows], self.d_im[rows], right[rows])
+            w[rows] = found.view(len(rows), 2, -1)
         return w
-
-    def _direct(self, right: Tensor, rows: Tensor) -> Tensor:
-        """Solves some scenarios by elimination, exact whatever the load."""
-        ports = right.shape[1] // 2
-        derivative = right.new_zeros(len(rows), 2, ports, 2, ports)
-        for row, block in enumerate((self.d_re, self.d_im)):
-            derivative[:, row].diagonal(dim1=1, dim2=3).copy_(block[rows])
-        # Row vectors: w (1 - D adjoint) = right.
-        system = derivative.view(len(rows), 2 * ports, -1) @ self.network.adjoint
-        system.neg_().diagonal(dim1=1, dim2=2).add_(1.0)
-        solution: Tensor = torch.linalg.solve(system, right.unsqueeze(1), left=False)
-        return solution.squeeze(1)

@@ -1,6 +1,6 @@
 """The loop itself: iterates of one chunk of scenarios.
 
-It runs on real arrays with preallocated buffers, one matrix product and some
+It runs on real arrays with preallocated buffers, one linear map and some
 fifteen elementwise passes per iteration, and tapes nothing.
 """
 
@@ -71,12 +71,12 @@ class Loop:
         self.slot_power = SlotPower(network, batch)
         self.power = self.slot_power.power.unbind(0)
         slots, ports = network.slot_terminal.shape
-        buffers = network.step.new_empty(6, batch, 2 * ports).unbind(0)
+        buffers = network.start.new_empty(6, batch, 2 * ports).unbind(0)
         self.j, self.y, self.y_other, self.step, *self.iterates = map(_planar, buffers)
-        work = network.step.new_empty(2, slots, batch, 1, ports)
+        work = network.start.new_empty(2, slots, batch, 1, ports)
         self.gains = work[0].unbind(0)
         self.work = work[0].squeeze(2), work[1].squeeze(2)
-        self.r = network.step.new_empty(batch, ports)
+        self.r = network.start.new_empty(batch, ports)
         self.offset, self.offset_gap = network.offset.unbind(0)
         self.is_blocked = network.device.type != "cpu"
 
@@ -111,7 +111,7 @@ class Loop:
         for k in range(1, self.limit + 1):
             before, now = now, self.iterates[k % 2]
             self._currents(before)
-            torch.mm(self.j.flat, self.network.step, out=now.flat)
+            self.network.maps.port_voltage(self.j.flat, out=now.flat)
             if k < first_look:
                 continue
             torch.sub(now.flat, before.flat, out=self.step.flat)
@@ -132,7 +132,7 @@ class Loop:
         now, past = self.start.flat, None
         for k in range(1, self.limit + 1):
             self._currents(_planar(now))
-            image = torch.mm(self.j.flat, self.network.step)
+            image = self.network.maps.port_voltage(self.j.flat)
             step = image - now
             steps.append(step.abs().amax(1))
             if self._is_finished(steps[-1], k):

@@ -1,4 +1,4 @@
-"""The feeder as the dense tensors that the power flow runs on.
+"""The feeder as the tensors that the power flow runs on.
 
 A *port* is a pair of nodes across which at least one terminal sits. With the
 port voltages `u` and currents `i` in per unit, the linear part of the feeder
@@ -10,7 +10,9 @@ what is left over,
 
 and every other voltage and current of the feeder is an affine map of `j`.
 The last port is a reference whose voltage is 1 and whose current is 1j: it
-carries the constant terms, so that an affine map is one matrix product.
+carries the constant terms, so that an affine map is a linear one. How these
+maps are applied is the `method`: dense matrices (`dense.py`) where ports are
+few, sparse factors (`sparse.py`) where they are many.
 
 Per unit: voltage of the port's base (the rated voltage of its first
 terminal), 1 kVA.
@@ -26,8 +28,10 @@ from torch import Tensor
 
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
+from gradmap.feeders.powerflow.dense import DenseMaps
 from gradmap.feeders.powerflow.loads import LoadLaw
 from gradmap.feeders.powerflow.pool import Pool
+from gradmap.feeders.powerflow.sparse import SparseMaps
 
 _REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 
@@ -37,8 +41,6 @@ class Network:
     """A feeder at fixed taps, ready for batched power flow.
 
     Planar means real parts first, then imaginary parts, along the last axis.
-    The matrices act on row vectors from the right: `[batch, 2 port]` times
-    `[2 port, out]`.
 
     Attributes:
         feeder: The feeder that the tensors were made from.
@@ -46,18 +48,11 @@ class Network:
         is_regular: Whether the terminals, in order, fill one slot after the
             other in port order: then values are copied, not gathered.
         law: Load laws by slot and port.
+        maps: From compensated port currents to everything else.
         offset: What `-Y0` adds to the loads' admittance `y`, planar, where the
             real part of the voltage multiplies it to the real part of `j`,
             then the gap to what it adds where the imaginary part does,
             `[2, 2, port]`; 1j at the reference port.
-        step: From `j` to port voltages, `[2 port, 2 port]`, planar, p.u.
-        adjoint: `step` transposed, 0 towards the reference port.
-        node: From `j` to node voltages, `[2 port, 2 node]`, planar, per unit
-            of the node's base.
-        conductor: From `j` to branch currents, `[2 port, 2 conductor]`, A.
-        source: From `j` to voltages and currents of the source's nodes,
-            `[2 port, 4 source node]`, planar: kV, then A into the network.
-        loss: Quadratic form of the branch losses, `[2 port, 2 port]`, kW.
         start: Port voltages at the nominal load, `[2 port]`, p.u.
         slot_terminal: Terminal at each slot and port, `[slot, port]`; the
             number of terminals where there is none.
@@ -79,13 +74,8 @@ class Network:
     has_devices: bool
     is_regular: bool
     law: LoadLaw
+    maps: DenseMaps | SparseMaps
     offset: Tensor
-    step: Tensor
-    adjoint: Tensor
-    node: Tensor
-    conductor: Tensor
-    source: Tensor
-    loss: Tensor
     start: Tensor
     slot_terminal: Tensor
     terminal_place: Tensor
@@ -106,6 +96,7 @@ class Network:
         devices: bool = False,
         dtype: torch.dtype = torch.complex128,
         device: torch.device | str = "cpu",
+        method: str = "auto",
     ) -> Network:
         """Builds the network of a feeder.
 
@@ -117,18 +108,20 @@ class Network:
             dtype: torch.complex128 or torch.complex64; set-up is in
                 complex128 either way.
             device: Where the tensors go.
+            method: `dense`, `sparse`, or `auto` for the one that costs less:
+                dense up to `DENSE_PORTS` ports. Both give the same answer.
 
         Returns:
             The network.
 
         Raises:
             GradmapError: If the feeder has no terminal, its admittance is
-                singular, or a load law is not supported.
+                singular, a load law is not supported, or `method` unknown.
         """
         from gradmap.feeders.powerflow.assembly import assemble_network
 
         with torch.inference_mode(False):  # else no gradient could use the tensors
-            return assemble_network(feeder, devices).to(device=device, dtype=dtype)
+            return assemble_network(feeder, devices, method).to(device=device, dtype=dtype)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -157,7 +150,10 @@ class Network:
                 "Network.from_feeder"
             )
         place = self.device if device is None else torch.device(device)
-        moved: dict[str, Any] = {"law": self.law.to(place, _REAL[target])}
+        moved: dict[str, Any] = {
+            "law": self.law.to(place, _REAL[target]),
+            "maps": self.maps.to(place, _REAL[target]),
+        }
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
@@ -166,20 +162,66 @@ class Network:
         return dataclasses.replace(self, **moved)
 
     @property
+    def method(self) -> str:
+        """`dense` or `sparse`: how the maps are applied."""
+        return self.maps.method
+
+    @property
+    def dense(self) -> DenseMaps:
+        """The maps as dense matrices, for what needs the matrices themselves.
+
+        Raises:
+            GradmapError: If the network is sparse.
+        """
+        if not isinstance(self.maps, DenseMaps):
+            raise GradmapError(
+                f"feeder {self.feeder.name} with {self.num_ports} ports is a sparse network; what "
+                "was asked needs its dense matrices: build it with method='dense', if memory allows"
+            )
+        return self.maps
+
+    @property
+    def node(self) -> Tensor:
+        """See `DenseMaps.node`; refused for a sparse network."""
+        return self.dense.node
+
+    @property
+    def conductor(self) -> Tensor:
+        """See `DenseMaps.conductor`; refused for a sparse network."""
+        return self.dense.conductor
+
+    @property
+    def bytes_of_matrices(self) -> int:
+        """Memory of the maps, once, whatever the batch."""
+        return self.maps.num_bytes
+
+    @property
+    def bytes_per_scenario(self) -> int:
+        """Memory of a solution with its gradient, for each scenario, in bytes.
+
+        Powers, port voltages and port currents, and, in a sparse network, the
+        node voltages that everything else is computed from. What is read of
+        a solution comes on top; the loop's own buffers do not, as they are
+        those of one chunk of the batch.
+        """
+        numbers = 2 * self.num_terminals + 4 * self.num_padded_ports
+        return numbers * self.start.element_size() + self.maps.image_bytes
+
+    @property
     def dtype(self) -> torch.dtype:
         """Complex dtype of voltages and currents."""
-        is_double = self.step.dtype == torch.float64
+        is_double = self.start.dtype == torch.float64
         return torch.complex128 if is_double else torch.complex64
 
     @property
     def real_dtype(self) -> torch.dtype:
         """Real dtype that goes with `dtype`."""
-        return self.step.dtype
+        return self.start.dtype
 
     @property
     def device(self) -> torch.device:
         """Where the tensors lie."""
-        return self.step.device
+        return self.start.device
 
     @property
     def num_terminals(self) -> int:
@@ -194,7 +236,7 @@ class Network:
     @property
     def num_nodes(self) -> int:
         """Number of nodes."""
-        return self.node.shape[1] // 2
+        return self.feeder.num_nodes
 
     @property
     def num_ports(self) -> int:
@@ -204,4 +246,4 @@ class Network:
     @property
     def num_padded_ports(self) -> int:
         """Number of ports in the matrices; the last is the reference."""
-        return self.step.shape[1] // 2
+        return self.start.shape[0] // 2

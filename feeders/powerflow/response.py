@@ -66,7 +66,7 @@ def _response(
     for part, block in enumerate((at.d_re, at.d_im)):
         derivative[:, part].diagonal(dim1=1, dim2=3).copy_(block)
     # Row vectors: dj (1 - step D^T) = B ds, with nothing into the reference.
-    system = network.adjoint.T @ derivative.view(batch, 2 * ports, -1).transpose(1, 2)
+    system = network.dense.adjoint.T @ derivative.view(batch, 2 * ports, -1).transpose(1, 2)
     system = system.neg_()
     system.diagonal(dim1=1, dim2=2).add_(1.0)
     solved: Tensor = torch.linalg.solve(system, right.flatten(2), left=False)

@@ -27,7 +27,7 @@ class SlotPower:
         slots, padded = network.slot_terminal.shape
         self._network = network
         self._by_port = (batch, slots, network.num_ports)
-        self.power = network.step.new_zeros(slots, batch, 2, padded)
+        self.power = network.start.new_zeros(slots, batch, 2, padded)
         filled = self.power[..., : network.num_ports].transpose(0, 1)
         self._p, self._minus_q = filled[:, :, 0], filled[:, :, 1]
         self._all_p, self._all_minus_q = self.power.transpose(0, 1).unbind(2)

@@ -14,6 +14,7 @@ from gradmap.feeders.powerflow import flows
 from gradmap.feeders.powerflow.fixed_point import fixed_point
 from gradmap.feeders.powerflow.implicit import ImplicitPowerFlow
 from gradmap.feeders.powerflow.network import Network
+from gradmap.feeders.powerflow.planar import magnitude, to_complex
 
 _TOLERANCE_PU = {torch.complex64: 1e-6, torch.complex128: 1e-8}
 
@@ -83,29 +84,33 @@ class PowerFlow:
         return flat.reshape(self.converged.shape + flat.shape[1:])
 
     @functools.cached_property
+    def _image(self) -> Tensor:
+        return self.network.maps.image(self.j)
+
+    @functools.cached_property
     def _node(self) -> Tensor:
-        return torch.mm(self.j, self.network.node)
+        return self.network.maps.node_voltage(self._image)
 
     @functools.cached_property
     def v_pu(self) -> Tensor:
         """Node voltages, `[..., node]`, complex, per unit of the node's base."""
-        return self._shaped(flows.to_complex(self._node))
+        return self._shaped(to_complex(self._node))
 
     @functools.cached_property
     def v_magnitude_pu(self) -> Tensor:
         """Node voltage magnitudes, `[..., node]`, per unit of the node's base."""
-        return self._shaped(flows.affine_magnitude(self.j, self.network.node))
+        return self._shaped(self.network.maps.node_magnitude(self._image))
 
     @functools.cached_property
     def v_terminal_pu(self) -> Tensor:
         """Terminal voltages, `[..., terminal]`, complex, per unit of each one's rated voltage."""
-        port = flows.to_complex(self.u).index_select(1, self.network.terminal_port)
+        port = to_complex(self.u).index_select(1, self.network.terminal_port)
         return self._shaped(port * self.network.terminal_ratio)
 
     @functools.cached_property
     def v_terminal_magnitude_pu(self) -> Tensor:
         """Magnitude of `v_terminal_pu`, `[..., terminal]`; cheaper than its `abs`."""
-        port = flows.magnitude(self.u).index_select(1, self.network.terminal_port)
+        port = magnitude(self.u).index_select(1, self.network.terminal_port)
         return self._shaped(port * self.network.terminal_ratio)
 
     @functools.cached_property
@@ -116,22 +121,22 @@ class PowerFlow:
     @functools.cached_property
     def branch_current_a(self) -> Tensor:
         """Current into each branch's first terminal, `[..., conductor]`, complex, A."""
-        return self._shaped(flows.to_complex(torch.mm(self.j, self.network.conductor)))
+        return self._shaped(to_complex(self.network.maps.conductor_current(self._image)))
 
     @functools.cached_property
     def branch_loading(self) -> Tensor:
         """Largest conductor current over rating, `[..., branch]`."""
-        current_a = flows.affine_magnitude(self.j, self.network.conductor)
+        current_a = self.network.maps.conductor_magnitude(self._image)
         return self._shaped(flows.branch_loading(self.network, current_a))
 
     @functools.cached_property
     def losses_kw(self) -> Tensor:
         """Losses of all lines, switches and transformers, `[...]`, kW."""
-        return self._shaped(flows.losses_kw(self.network, self.j))
+        return self._shaped(self.network.maps.losses_kw(self._image))
 
     @functools.cached_property
     def _source(self) -> tuple[Tensor, Tensor]:
-        return flows.source_power(self.network, self.j)
+        return flows.source_power(self.network.maps.source_state(self._image))
 
     @property
     def source_kw(self) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradmap.feeders.powerflow.flows import affine_magnitude, magnitude
+from gradmap.feeders.powerflow.planar import affine_magnitude, magnitude
 from gradmap.feeders.powerflow.solve import solve_power_flow
 
 

@@ -71,7 +71,7 @@ def test_dtype_and_device_move_together(network):
     assert moved.slot_terminal.dtype == torch.int64
     assert moved.pool is not network.pool
     direct = Network.from_feeder(network.feeder, devices=True, dtype=torch.complex64)
-    assert torch.equal(direct.step, moved.step)
+    assert torch.equal(direct.dense.step, moved.dense.step)
     with pytest.raises(GradmapError, match=r"found dtype torch\.float64"):
         network.to(dtype=torch.float64)
     with pytest.raises(GradmapError, match="build it again"):

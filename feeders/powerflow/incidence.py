@@ -1,0 +1,59 @@
+"""A feeder's admittance and its ports as sparse matrices, for either kind of maps."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from gradmap.feeders.errors import GradmapError
+from gradmap.feeders.model import GROUND, ComplexArray, Feeder, IntArray
+
+
+def factorised(feeder: Feeder) -> spla.SuperLU:
+    """Factorises the admittance without load.
+
+    Args:
+        feeder: The feeder.
+
+    Returns:
+        The factors.
+
+    Raises:
+        GradmapError: If the admittance is singular.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", spla.MatrixRankWarning)
+            return spla.splu(sp.csc_matrix(feeder.y_siemens))
+    except (RuntimeError, spla.MatrixRankWarning) as error:
+        raise GradmapError(
+            f"feeder {feeder.name} has a singular admittance matrix, expected every node to have "
+            "a path to the source or to ground; look for an isolated bus"
+        ) from error
+
+
+def incidence_of(nodes: IntArray, num_nodes: int) -> sp.csr_matrix:
+    """+1 at the first node of each port, -1 at the second. `[port, node]`"""
+    incidence = sp.lil_matrix((len(nodes), num_nodes))
+    incidence[np.arange(len(nodes)), nodes[:, 0]] = 1.0
+    between = np.flatnonzero(nodes[:, 1] != GROUND)
+    incidence[between, nodes[between, 1]] = -1.0
+    return sp.csr_matrix(incidence)
+
+
+def refined(feeder: Feeder, factor: spla.SuperLU, right: ComplexArray) -> ComplexArray:
+    """Solves the admittance without load, refined once.
+
+    Args:
+        feeder: The feeder.
+        factor: What `factorised` made of it.
+        right: Currents, A. `[node]` or `[node, column]`
+
+    Returns:
+        Voltages, V, of the same shape.
+    """
+    solution = factor.solve(right)
+    return np.asarray(solution - factor.solve(feeder.y_siemens @ solution - right))
