@@ -48,9 +48,9 @@ def own_state_gain(actors: Actors, observation: Tensor) -> Tensor:
     Returns:
         Derivative of the action by the observed own state. `[batch, time, agent]`
     """
-    seen = observation.flatten(0, 1).transpose(0, 1).contiguous().requires_grad_(True)
-    (slope,) = torch.autograd.grad(actors(seen).sum(), seen)
-    return slope[..., OWN_STATE].T.reshape(observation.shape[:3])
+    seen = observation.flatten(0, 1).transpose(0, 1).contiguous()
+    slope: Tensor = actors.slope(seen, OWN_STATE)
+    return slope.T.reshape(observation.shape[:3])
 
 
 class DayModel:

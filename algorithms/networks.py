@@ -77,6 +77,31 @@ class StackedMLP(nn.Sequential):
         layers.append(StackedLinear(num_agents, num_in, num_out, gain, generator))
         super().__init__(*layers)
 
+    @torch.no_grad()
+    def slope(self, x: Tensor, feature: int) -> tuple[Tensor, Tensor]:
+        """Derivative of the outputs by one input, carried forward beside the values.
+
+        Half the cost of going back to all inputs for the sake of one.
+
+        Args:
+            x: Inputs. `[agent, sample, in]`
+            feature: Index of the input.
+
+        Returns:
+            The outputs, and their derivative. `[agent, sample, out]` each
+        """
+        moved: Tensor | None = None
+        for layer in self:
+            if not isinstance(layer, StackedLinear):
+                moved = torch.ops.aten.silu_backward(moved, x)
+            elif moved is None:
+                moved = layer.weight[:, feature : feature + 1].expand(-1, x.shape[1], -1)
+            else:
+                moved = torch.bmm(moved, layer.weight)
+            x = layer(x)
+        assert moved is not None  # there is a last layer
+        return x, moved
+
 
 class Actors(nn.Module):
     """The actors of all agents: observation to action, one independent network each.
@@ -120,6 +145,21 @@ class Actors(nn.Module):
         """
         last: Tensor = self.net(samples)
         return last.squeeze(-1)
+
+    @torch.no_grad()
+    def slope(self, samples: Tensor, feature: int) -> Tensor:
+        """How the actions answer to one thing observed, all else equal.
+
+        Args:
+            samples: Observations, agent first. `[agent, sample, feature]`
+            feature: Index of the feature.
+
+        Returns:
+            Derivative of the action by the feature. `[agent, sample]`
+        """
+        value, moved = self.net.slope(samples, feature)
+        slope: Tensor = moved * (1.0 - value.tanh().square())
+        return slope.squeeze(-1)
 
     def reset(self, days: Tensor) -> None:
         """Begins a batch of days; the actors have no memory. See `Policy.reset`."""
