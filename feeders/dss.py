@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,17 +16,20 @@ from gradmap.feeders.dss_engine import (
     compile_circuit,
     one_line,
     return_engine,
+    solve_snapshot,
 )
+from gradmap.feeders.dss_freeze import freeze
 from gradmap.feeders.dss_linear import read_elements, read_source, sum_admittances
 from gradmap.feeders.dss_read import (
     read_branches,
     read_buses,
     read_regulators,
-    read_terminals,
-    unsupported_elements,
+    regulator_faults,
 )
+from gradmap.feeders.dss_support import LINEAR_KINDS, study_faults, unsupported
+from gradmap.feeders.dss_terminals import read_terminals
 from gradmap.feeders.errors import GradmapError, raise_faults
-from gradmap.feeders.model import Feeder, Regulators
+from gradmap.feeders.model import Feeder, OnUnsupported, Regulators
 
 Taps = Mapping[str, int] | int | None
 """Regulator taps: as the files have them, one for all, or by control's name."""
@@ -81,12 +85,9 @@ def read_feeder(
     name: str | None = None,
     origin: str | None = None,
     taps: Taps = None,
+    on_unsupported: OnUnsupported = "raise",
 ) -> Feeder:
-    """Reads a circuit from OpenDSS files.
-
-    Controls are frozen: taps stand where `taps` or the files put them (or, if
-    the files solve the circuit, where that leaves them), capacitors and
-    switches as found.
+    """Reads a circuit from OpenDSS files: what `Feeder.from_dss` does.
 
     Args:
         path: The circuit's master file.
@@ -94,53 +95,66 @@ def read_feeder(
         origin: What `Feeder.origin` says; the file's absolute path by default.
         taps: Positions of the regulators, counted from the neutral one: one
             for all, or by control's name; `None` leaves them as found.
+        on_unsupported: "raise" or "freeze".
 
     Raises:
-        GradmapError: If OpenDSS reports an error, if the circuit holds
-            elements that are not supported (all are named), or if a tap
-            cannot be set.
+        GradmapError: As `Feeder.from_dss` does.
     """
+    if on_unsupported not in ("raise", "freeze"):
+        raise GradmapError(f"on_unsupported is {on_unsupported!r}, expected 'raise' or 'freeze'")
     engine = borrow_engine()
     try:
-        compile_circuit(engine, path)
+        notes = compile_circuit(engine, path)
         set_taps(engine, taps, str(path))
-        return _read(engine, str(path), name, origin or str(pathlib.Path(path).resolve()))
+        # Fixes the order of the nodes, allocates their vectors and refreshes the
+        # primitive matrices after a change of taps.
+        engine.ActiveCircuit.Solution.BuildYMatrix(_WHOLE_MATRIX, 1)
+        solve_snapshot(engine, str(path))
+        feeder = _read(engine, str(path), on_unsupported)
+        origin = origin or str(pathlib.Path(path).resolve())
+        notes = (*notes, *feeder.notes)
+        return dataclasses.replace(feeder, name=name or feeder.name, origin=origin, notes=notes)
     except DSSException as error:
         raise GradmapError(f"{path}: OpenDSS reports: {one_line(error)}") from error
     finally:
         return_engine(engine)
 
 
-def _read(engine: Engine, subject: str, name: str | None, origin: str) -> Feeder:
-    """Reads the circuit that an engine holds."""
+def _read(engine: Engine, subject: str, on_unsupported: OnUnsupported) -> Feeder:
+    """Reads the circuit that an engine holds solved."""
     circuit = engine.ActiveCircuit
-    # Fixes the order of the nodes, allocates their vectors and refreshes the
-    # primitive matrices after a change of taps.
-    circuit.Solution.BuildYMatrix(_WHOLE_MATRIX, 1)
     node_names = tuple(str(node).lower() for node in circuit.YNodeOrder)
     num_nodes = len(node_names)
     elements = read_elements(circuit)
-    faults = unsupported_elements(circuit, elements)
+    odd = {**unsupported(circuit, elements), **regulator_faults(circuit)}
+    held = [element for element in elements if element.name not in odd]
     buses, kv_base, xy = read_buses(circuit)
     node_kv_base = np.array([kv_base[node.rpartition(".")[0]] for node in node_names])
-    faults += _bus_faults(buses, kv_base)
-    linear = [element for element in elements if element.kind != "load"]
+    linear = [element for element in held if element.kind in LINEAR_KINDS]
     y = sum_admittances(linear, num_nodes)
+    faults = [f"{name} {reason}" for name, reason in odd.items() if on_unsupported == "raise"]
+    faults += study_faults(circuit) + _bus_faults(buses, kv_base)
     faults += _lone_nodes(y.diagonal(), node_names)
     raise_faults(subject, faults)
+    terminals = read_terminals(circuit, held)
+    regulators = read_regulators(circuit, odd)
+    frozen_current_a = freeze(circuit, [e for e in elements if e.name in odd], num_nodes)
     source = read_source(engine, elements, num_nodes)
     return Feeder(
-        name=name or str(circuit.Name).lower(),
-        origin=origin,
+        name=str(circuit.Name).lower(),
+        origin=subject,
         node_names=node_names,
         node_kv_base=node_kv_base,
         y_siemens=y,
         y_source_siemens=source.y_siemens,
-        source_current_a=source.current_a,
+        source_current_a=source.current_a + frozen_current_a if odd else source.current_a,
         is_source_node=source.is_source_node,
-        terminals=read_terminals(circuit),
-        branches=read_branches(circuit, elements, num_nodes),
-        regulators=read_regulators(circuit),
+        frozen=tuple(odd),
+        frozen_current_a=frozen_current_a,
+        notes=tuple(f"{name} {reason}: frozen" for name, reason in odd.items()),
+        terminals=terminals,
+        branches=read_branches(circuit, held, num_nodes),
+        regulators=regulators,
         bus_names=buses,
         bus_xy=xy,
     )

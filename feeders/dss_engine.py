@@ -33,6 +33,10 @@ _PROCESS_WIDE = {
 }
 _process_wide_lock = threading.RLock()
 
+_SNAPSHOT = 0  # Solution.Mode
+_TOLERANCES = (1e-10, 1e-8, 1e-6, 1e-4)  # p.u.; the last is OpenDSS's own default
+_MAX_ITERATIONS = 500
+
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
@@ -78,12 +82,15 @@ def return_engine(engine: Engine) -> None:
     _idle.append(engine)
 
 
-def compile_circuit(engine: Engine, path: str | pathlib.Path) -> None:
+def compile_circuit(engine: Engine, path: str | pathlib.Path) -> tuple[str, ...]:
     """Compiles a circuit, and freezes its controls at what the files say.
 
     Args:
         engine: A borrowed context.
         path: The circuit's master file.
+
+    Returns:
+        What was left out, a phrase each.
 
     Raises:
         GradmapError: If there is no such file, or OpenDSS reports an error.
@@ -96,9 +103,41 @@ def compile_circuit(engine: Engine, path: str | pathlib.Path) -> None:
             engine.Text.Command = f'Compile "{master}"'
             if not engine.NumCircuits:
                 raise GradmapError(f"{path}: defines no circuit; expected `New Circuit.<name>`")
+            if engine.ActiveCircuit.Solution.Mode != _SNAPSHOT:
+                engine.Text.Command = "Set Mode=Snapshot"
             engine.Text.Command = "Set ControlMode=Off"
         except DSSException as error:
             raise GradmapError(f"{path}: OpenDSS reports: {one_line(error)}") from error
+    return ()
+
+
+def solve_snapshot(engine: Engine, subject: str) -> None:
+    """Solves the circuit that an engine holds, its controls frozen.
+
+    As tightly as it can be: the powers of generators and the currents of
+    frozen elements are taken from the solution.
+
+    Args:
+        engine: A context with a circuit.
+        subject: What to name in an error, such as the file's path.
+
+    Raises:
+        GradmapError: If OpenDSS finds no solution.
+    """
+    solution = engine.ActiveCircuit.Solution
+    message = ""
+    for tolerance in _TOLERANCES:
+        engine.Text.Command = f"Set Tolerance={tolerance} MaxIterations={_MAX_ITERATIONS}"
+        try:
+            solution.Solve()
+            if solution.Converged:
+                return
+        except DSSException as error:
+            message = f": {one_line(error)}"
+    raise GradmapError(
+        f"{subject}: OpenDSS finds no solution of the snapshot in {_MAX_ITERATIONS} iterations, "
+        f"controls frozen{message}"
+    )
 
 
 def one_line(error: Exception) -> str:

@@ -128,13 +128,12 @@ def read_source(engine: Any, elements: Sequence[Element], num_nodes: int) -> Sou
         elements: All elements of the circuit.
         num_nodes: Number of nodes.
     """
-    sources = [element for element in elements if element.kind == "vsource"]
+    sources = [element for element in elements if element.kind in ("vsource", "isource")]
     engine.YMatrix.ZeroInjCurr()
     engine.YMatrix.GetSourceInjCurrents()
     # Entry 0 is ground.
     current = np.asarray(engine.YMatrix.getI(), dtype=np.float64).view(np.complex128)[1:].copy()
     is_source_node = np.zeros(num_nodes, dtype=np.bool_)
     for source in sources:
-        nodes = source.nodes[: source.num_conductors]
-        is_source_node[nodes[nodes != GROUND]] = True
+        is_source_node[source.nodes[source.nodes != GROUND]] = True
     return Source(sum_admittances(sources, num_nodes), current, is_source_node)

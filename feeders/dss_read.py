@@ -1,8 +1,8 @@
-"""Readers of an OpenDSS circuit's loads, branches, regulators and buses."""
+"""Readers of an OpenDSS circuit's branches, regulators and buses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,102 +15,22 @@ from gradmap.feeders.model import (
     ComplexArray,
     FloatArray,
     IntArray,
-    LoadModel,
     Regulators,
-    Terminals,
 )
 
-# Linear elements, and elements that carry no current once controls are frozen.
-_LINEAR = {"vsource", "line", "transformer", "capacitor", "reactor"}
-_PASSIVE = {
-    *("regcontrol", "capcontrol", "swtcontrol", "relay", "recloser", "fuse"),
-    *("energymeter", "monitor", "sensor"),
-}
-# Loads.Status: a fixed or exempt load does not follow the load multiplier.
-_VARIABLE = 0
 
-
-def unsupported_elements(circuit: Any, elements: Sequence[Element]) -> list[str]:
-    """Names everything in a circuit that a `Feeder` cannot hold.
-
-    Returns:
-        One phrase per element: generators, PV systems, storage and other
-        classes, loads of another law, regulators between two positions.
-    """
-    known = {"load", *_LINEAR, *_PASSIVE}
-    faults = [f"{e.name} is not supported" for e in elements if e.kind not in known]
-    models = [int(model) for model in LoadModel]
-    for load in circuit.Loads:
-        if int(load.Model) not in models:
-            faults.append(
-                f"load.{load.Name.lower()} has model {int(load.Model)}, "
-                f"expected one of {', '.join(map(str, models))}"
-            )
-    return faults + _regulator_faults(circuit)
-
-
-def _regulator_faults(circuit: Any) -> list[str]:
-    """One phrase per regulator whose tap is not a whole position around 1."""
-    faults = []
+def regulator_faults(circuit: Any) -> dict[str, str]:
+    """Regulators whose tap is not a whole position around 1: the reason by name."""
+    faults = {}
     for control in circuit.RegControls:
         low, high, num, tap = _tap_range(circuit, control.Transformer, control.TapWinding)
         position = (tap - 1.0) * num / (high - low)
         name = control.Name.lower()
         if abs(low + high - 2.0) > 1e-9:
-            faults.append(f"taps of regcontrol.{name} go from {low} to {high}, not around 1")
+            faults[f"regcontrol.{name}"] = f"has taps from {low} to {high}, not around 1"
         elif abs(position - round(position)) > 1e-6:
-            faults.append(f"tap of regcontrol.{name} is {tap}, between two positions")
+            faults[f"regcontrol.{name}"] = f"has its tap at {tap}, between two positions"
     return faults
-
-
-def read_terminals(circuit: Any) -> Terminals:
-    """Reads the loads, a terminal for each phase.
-
-    P and Q are those that OpenDSS solves a snapshot with: the load multiplier
-    is in them.
-    """
-    records: list[tuple[Any, ...]] = []
-    active = circuit.ActiveCktElement
-    for load in circuit.Loads:
-        name = load.Name.lower()
-        circuit.SetActiveElement(f"load.{name}")
-        nodes = [int(node) - 1 for node in active.NodeRef]
-        num_phases = int(active.NumPhases)
-        kv = float(load.kV)
-        if not load.IsDelta and num_phases > 1:
-            kv /= 3.0**0.5  # OpenDSS rates wye loads of 2 and 3 phases line to line.
-        is_variable = int(load.Status) == _VARIABLE
-        scale = (float(circuit.Solution.LoadMult) if is_variable else 1.0) / num_phases
-        for phase in range(num_phases):
-            # Delta goes round; the neutral is a wye load's last conductor.
-            other = nodes[(phase + 1) % len(nodes)] if load.IsDelta else nodes[-1]
-            records.append(
-                (
-                    name if num_phases == 1 else f"{name}.{phase + 1}",
-                    name,
-                    nodes[phase],
-                    other,
-                    kv,
-                    int(load.Model),
-                    float(load.kW) * scale,
-                    float(load.kvar) * scale,
-                    float(load.Vminpu),
-                    float(load.Vmaxpu),
-                    float(active.Properties("Vlowpu").Val),
-                    float(load.CVRwatts),
-                    float(load.CVRvars),
-                    other != GROUND and bool(load.IsDelta),
-                )
-            )
-    return _terminals(records)
-
-
-def _terminals(records: Sequence[tuple[Any, ...]]) -> Terminals:
-    """Turns one tuple per terminal, in the order of the fields, into arrays."""
-    columns = list(zip(*records, strict=True)) or [()] * 14
-    kinds: list[Any] = [np.int64] * 2 + [np.float64, np.int64] + [np.float64] * 7 + [np.bool_]
-    arrays = [np.array(c, dtype=k) for c, k in zip(columns[2:], kinds, strict=True)]
-    return Terminals(tuple(columns[0]), tuple(columns[1]), *arrays)
 
 
 def read_branches(circuit: Any, elements: Sequence[Element], num_nodes: int) -> Branches:
@@ -173,11 +93,18 @@ def _transformer_rating_a(circuit: Any, element: Element) -> float:
     return float(circuit.Transformers.kVA) / (line_factor * float(circuit.Transformers.kV))
 
 
-def read_regulators(circuit: Any) -> Regulators:
-    """Reads the regulator controls at their present taps."""
+def read_regulators(circuit: Any, leave_out: Collection[str] = ()) -> Regulators:
+    """Reads the regulator controls at their present taps.
+
+    Args:
+        circuit: The circuit.
+        leave_out: Controls to leave out, as `regcontrol.name`.
+    """
     records: list[tuple[Any, ...]] = []
     for control in circuit.RegControls:
         name, transformer = control.Name.lower(), control.Transformer.lower()
+        if f"regcontrol.{name}" in leave_out:
+            continue
         winding = int(control.TapWinding)
         low, high, num, tap = _tap_range(circuit, transformer, winding)
         step = (high - low) / num

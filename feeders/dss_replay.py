@@ -7,6 +7,7 @@ the voltages that a trained policy causes.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import weakref
 from collections.abc import Sequence
 from types import TracebackType
@@ -23,16 +24,11 @@ from gradmap.feeders.dss_engine import (
     borrow_engine,
     compile_circuit,
     one_line,
-    quiet,
     return_engine,
 )
+from gradmap.feeders.dss_stand_in import replace_elements
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import GROUND, ComplexArray, Feeder, IntArray
-
-# Law of a device: constant power over a wide band.
-_DEVICE_VMIN_PU = 0.8
-_DEVICE_VMAX_PU = 1.2
-_DEVICE_VLOW_PU = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,10 +56,10 @@ class ReplaySolution:
 class OpenDSSReplay:
     """A feeder held in an OpenDSS context of its own, ready to be solved often.
 
-    Every load terminal of the feeder becomes a single-phase load of its law,
-    so that the phases of a three-phase load take powers of their own. With
-    `devices`, one constant-power load (0.8 to 1.2 per unit) follows for each
-    terminal, across the same nodes.
+    Every terminal of the feeder becomes a single-phase load or generator of its
+    law, so that the phases of a three-phase load take powers of their own; what
+    is frozen becomes its current. With `devices`, one constant-power load (0.8
+    to 1.2 per unit) follows for each terminal, across the same nodes.
 
     A solve starts from the solution before, which moves the answer by less
     than `tolerance_pu`. Not safe to share between threads.
@@ -98,7 +94,7 @@ class OpenDSSReplay:
             regulators = feeder.regulators
             taps = dict(zip(regulators.control, map(int, regulators.tap), strict=True))
             set_taps(self._engine, taps, feeder.origin)
-            names = _replace_loads(self._engine, feeder, devices)
+            names = replace_elements(self._engine, feeder, devices)
             self._engine.Text.Command = (
                 f"Set LoadMult=1 Tolerance={tolerance_pu} MaxIterations={max_iterations}"
             )
@@ -126,7 +122,10 @@ class OpenDSSReplay:
         position = {node: i for i, node in enumerate(node_names)}
         self._order = np.array([position[node] for node in feeder.node_names])
         self._volts = feeder.node_kv_base * 1e3
-        self._loads = Batch(self._engine, names)
+        is_load = np.array([name.startswith("load.") for name in names], dtype=np.bool_)
+        self._at_loads, self._at_generators = np.flatnonzero(is_load), np.flatnonzero(~is_load)
+        self._loads = Batch(self._engine, list(itertools.compress(names, is_load)))
+        self._generators = Batch(self._engine, list(itertools.compress(names, ~is_load)))
         self._branches = Batch(self._engine, feeder.branches.name)
         self._conductors = _conductor_positions(circuit, feeder)
         self._voltages = NodeVoltages(self._engine)
@@ -136,8 +135,8 @@ class OpenDSSReplay:
 
         Args:
             p_kw: Active power drawn at each terminal at its rated voltage, kW:
-                the load terminals in the feeder's order, then the devices in
-                the same order. `[terminal]`
+                the feeder's terminals in their order, then the devices in the
+                same order. `[terminal]`
             q_kvar: Reactive power drawn, kvar. `[terminal]`
 
         Raises:
@@ -145,8 +144,10 @@ class OpenDSSReplay:
         """
         p, q = self._powers("p_kw", p_kw), self._powers("q_kvar", q_kvar)
         # Setting kW rescales kvar, so kvar comes last.
-        self._loads.set("kW", p)
-        self._loads.set("kvar", q)
+        for name, power in (("kW", p), ("kvar", q)):
+            self._loads.set(name, power[self._at_loads])
+            if len(self._at_generators):
+                self._generators.set(name, -power[self._at_generators])
         circuit = self._engine.ActiveCircuit
         solution = circuit.Solution
         try:
@@ -167,16 +168,21 @@ class OpenDSSReplay:
             converged=True,
             iterations=int(solution.Iterations),
             losses_kw=float(circuit.Losses[0]) / 1e3,
-            source_kw=-float(circuit.TotalPower[0]),
+            source_kw=-float(circuit.TotalPower[0]) - self._frozen_kw(v_pu),
             branch_current_a=self._branches.currents_a()[self._conductors],
         )
+
+    def _frozen_kw(self, v_pu: ComplexArray) -> float:
+        """What the frozen elements inject, kW: OpenDSS counts it as a source's."""
+        injected = v_pu * self.feeder.node_kv_base * np.conj(self.feeder.frozen_current_a)
+        return float(injected.real.sum())
 
     def _powers(self, name: str, values: npt.ArrayLike) -> Any:
         array = np.asarray(values, dtype=np.float64)
         if array.shape != (self.num_terminals,):
             raise GradmapError(
                 f"{name} has shape {array.shape}, expected ({self.num_terminals},): "
-                f"{len(self.feeder.terminals)} load terminals, then the devices if there are any"
+                f"{len(self.feeder.terminals)} terminals, then the devices if there are any"
             )
         if not np.isfinite(array).all():
             raise GradmapError(f"{name} holds a value that is not finite")
@@ -196,40 +202,6 @@ class OpenDSSReplay:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _replace_loads(engine: Any, feeder: Feeder, devices: bool) -> list[str]:
-    """Puts single-phase loads in the place of the circuit's; returns their names."""
-    text = engine.Text
-    if engine.ActiveCircuit.Loads.Count:
-        text.Command = "BatchEdit Load..* Enabled=No"
-    t = feeder.terminals
-    names = []
-    with quiet():
-        for i in range(len(t)):
-            # str, not repr: numpy's repr names its type.
-            law = f"Model={t.model[i]} Vminpu={t.vmin_pu[i]} Vmaxpu={t.vmax_pu[i]}"
-            law += f" Vlowpu={t.vlow_pu[i]} CVRwatts={t.cvr_p[i]} CVRvars={t.cvr_q[i]}"
-            names.append(f"gradmap_load_{i}")
-            text.Command = _new_load(feeder, i, names[-1], law, t.p_kw[i], t.q_kvar[i])
-        law = f"Model=1 Vminpu={_DEVICE_VMIN_PU} Vmaxpu={_DEVICE_VMAX_PU} Vlowpu={_DEVICE_VLOW_PU}"
-        for i in range(len(t) if devices else 0):
-            names.append(f"gradmap_device_{i}")
-            text.Command = _new_load(feeder, i, names[-1], law, 0.0, 0.0)
-    return [f"load.{name}" for name in names]
-
-
-def _new_load(feeder: Feeder, i: int, name: str, law: str, p_kw: float, q_kvar: float) -> str:
-    """The command that makes a single-phase load across terminal `i`."""
-    t = feeder.terminals
-    bus, _, node = feeder.node_names[t.node_from[i]].rpartition(".")
-    other = 0
-    if t.node_to[i] != GROUND:
-        other = int(feeder.node_names[t.node_to[i]].rpartition(".")[2])
-    return (
-        f"New Load.{name} Phases=1 Bus1={bus}.{node}.{other} Conn={'Delta' if other else 'Wye'} "
-        f"kV={t.kv_rated[i]} kW={p_kw} kvar={q_kvar} Status=Fixed {law}"
-    )
 
 
 def _conductor_positions(circuit: Any, feeder: Feeder) -> IntArray:

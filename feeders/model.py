@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Any
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +23,43 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 ComplexArray = npt.NDArray[np.complex128]
 
+OnUnsupported = Literal["raise", "freeze"]
+"""What becomes of elements that a `Feeder` cannot hold."""
+
 GROUND = -1
 """Index that stands for ground where a terminal's second node is expected."""
 
 
 class LoadModel(enum.IntEnum):
-    """Load laws, numbered as OpenDSS numbers its load models."""
+    """What a terminal draws at a voltage.
+
+    Below 10 they are OpenDSS's load models by its own numbers; from 11 on, its
+    laws of generators, PV systems and storage.
+
+    Attributes:
+        CONSTANT_POWER: P and Q.
+        CONSTANT_IMPEDANCE: P and Q with the square of the voltage.
+        MOTOR: Constant P, Q with the square of the voltage.
+        CVR: P and Q with a power of the voltage each.
+        CONSTANT_CURRENT: P and Q with the voltage.
+        ZIP: A weighted sum of constant impedance, current and power.
+        GENERATOR: P and Q in the range of the voltage, an impedance below
+            and above it.
+        GENERATOR_ACROSS: The same for one phase connected in delta, whose
+            impedance outside the range OpenDSS takes as a third.
+        GENERATOR_LIMITED: P and Q, above the range too; below it no more than
+            the current at `vmin`, with Q of the other sign, as OpenDSS has it.
+    """
 
     CONSTANT_POWER = 1
     CONSTANT_IMPEDANCE = 2
+    MOTOR = 3
     CVR = 4
     CONSTANT_CURRENT = 5
+    ZIP = 8
+    GENERATOR = 11
+    GENERATOR_ACROSS = 12
+    GENERATOR_LIMITED = 17
 
 
 def _freeze(value: Any) -> None:
@@ -59,13 +87,17 @@ class _Frozen:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Terminals(_Frozen):
-    """Load terminals: one single-phase load each, across a pair of nodes.
+    """Where power is drawn or injected: one phase each, across a pair of nodes.
 
-    A three-phase load is three terminals. All arrays are `[terminal]`.
+    A three-phase load is three terminals. Generators, PV systems and storage
+    draw a negative power. All arrays are `[terminal]`.
 
     Attributes:
-        name: `load` for a single-phase load, `load.1` .. `load.3` otherwise.
-        load: Name of the load that the terminal belongs to.
+        name: The element's own, `one`, or with `.1` .. `.3` if it has several
+            phases. A load's stands alone; others have their class before it,
+            `generator.g1`.
+        load: Name of the element that the terminal belongs to.
+        kind: Its class: `load`, `generator`, `pvsystem` or `storage`.
         node_from: Index of the first node.
         node_to: Index of the second node, or `GROUND`.
         kv_rated: Voltage across the terminal at which P and Q are rated, kV.
@@ -77,11 +109,15 @@ class Terminals(_Frozen):
         vlow_pu: Below it the law is the nominal constant impedance.
         cvr_p: Exponent of P with voltage, used by `LoadModel.CVR` only.
         cvr_q: Exponent of Q with voltage, used by `LoadModel.CVR` only.
+        zipv: Shares of constant impedance, current and power in P, then in Q,
+            and the voltage below which the load drops out (0 for none), used
+            by `LoadModel.ZIP` only. `[terminal, 7]`
         is_delta: Whether the terminal lies between two phases.
     """
 
     name: tuple[str, ...]
     load: tuple[str, ...]
+    kind: tuple[str, ...]
     node_from: IntArray
     node_to: IntArray
     kv_rated: FloatArray
@@ -93,6 +129,7 @@ class Terminals(_Frozen):
     vlow_pu: FloatArray
     cvr_p: FloatArray
     cvr_q: FloatArray
+    zipv: FloatArray
     is_delta: BoolArray
 
     def __len__(self) -> int:
@@ -191,9 +228,16 @@ class Feeder(_Frozen):
         y_siemens: Sparse `[node, node]` complex128: linear admittance with
             the source's own impedance, without any load.
         y_source_siemens: The source's part of `y_siemens`, same shape.
-        source_current_a: Norton current of the source, A. `[node]`
+        source_current_a: Norton current of the sources, and of what is frozen,
+            A. `[node]`
         is_source_node: Whether the node is a source's own bus. `[node]`
-        terminals: Load terminals.
+        frozen: Names of the elements that a constant current stands for, the
+            one that they draw in OpenDSS's solution, and of the controls that
+            rest where that solution has them.
+        frozen_current_a: The part of `source_current_a` that stands for the
+            frozen elements, A. `[node]`
+        notes: What reading the circuit left out or found worth a word.
+        terminals: Terminals of loads, generators, PV systems and storage.
         branches: Lines, switches and transformers.
         regulators: Regulators at the taps of `y_siemens`.
         bus_names: Buses in the circuit's order. `[bus]`
@@ -208,11 +252,57 @@ class Feeder(_Frozen):
     y_source_siemens: sp.csc_matrix
     source_current_a: ComplexArray
     is_source_node: BoolArray
+    frozen: tuple[str, ...]
+    frozen_current_a: ComplexArray
+    notes: tuple[str, ...]
     terminals: Terminals
     branches: Branches
     regulators: Regulators
     bus_names: tuple[str, ...]
     bus_xy: FloatArray
+
+    @classmethod
+    def from_dss(
+        cls,
+        path: str | pathlib.Path,
+        *,
+        on_unsupported: OnUnsupported = "raise",
+        taps: Mapping[str, int] | int | None = None,
+        name: str | None = None,
+    ) -> Feeder:
+        """Reads any circuit from OpenDSS files.
+
+        The circuit stands as a snapshot finds it: regulators, capacitors and
+        switches where `taps` and the files put them (or, if the files solve
+        the circuit, where that leaves them), loads at their multipliers,
+        generators, PV systems and storage at the powers of OpenDSS's solution.
+
+        The files are not trusted: nothing in them opens an editor, runs a
+        command, loads code or writes a file. Commands that only report
+        (`Show`, `Export`, `Plot`, ...) are skipped, and `notes` lists them;
+        what runs a program is refused.
+
+        Args:
+            path: The circuit's master file.
+            on_unsupported: What becomes of elements that no terminal and no
+                matrix can stand for: "raise" names all of them in one error;
+                "freeze" puts the constant current in their place that they
+                draw in OpenDSS's solution, and `frozen` lists them.
+            taps: Positions of the regulators, counted from the neutral one:
+                one for all, or by control's name; `None` leaves them as found.
+            name: Name of the feeder; the circuit's own by default.
+
+        Returns:
+            The feeder.
+
+        Raises:
+            GradmapError: If a file is missing or refused, if OpenDSS reports
+                an error or finds no solution, if an element is not supported,
+                or if a tap cannot be set; with OpenDSS's message and the file.
+        """
+        from gradmap.feeders.dss import read_feeder
+
+        return read_feeder(path, name=name, taps=taps, on_unsupported=on_unsupported)
 
     @property
     def num_nodes(self) -> int:

@@ -16,7 +16,7 @@ from gradmap.feeders.files import replacing
 from gradmap.feeders.model import GROUND, Branches, Feeder, LoadModel, Regulators, Terminals
 
 _FORMAT = "gradmap-feeder"
-_VERSION = 1
+_VERSION = 2
 
 
 class _Field(NamedTuple):
@@ -40,21 +40,29 @@ _ARRAYS: dict[str, _Field] = {
     "origin": _Field("U", ()),
     **_fields(
         "",
-        {"U": "node_names", "f": "node_kv_base", "c": "source_current_a", "b": "is_source_node"},
+        {
+            "U": "node_names",
+            "f": "node_kv_base",
+            "c": "source_current_a frozen_current_a",
+            "b": "is_source_node",
+        },
         "node",
     ),
+    "frozen": _Field("U", ("frozen",)),
+    "notes": _Field("U", ("note",)),
     "bus_names": _Field("U", ("bus",)),
     "bus_xy": _Field("f", ("bus", "two")),
     **_fields(
         "terminals.",
         {
-            "U": "name load",
+            "U": "name load kind",
             "i": "node_from node_to model",
             "f": "kv_rated p_kw q_kvar vmin_pu vmax_pu vlow_pu cvr_p cvr_q",
             "b": "is_delta",
         },
         "terminal",
     ),
+    "terminals.zipv": _Field("f", ("terminal", "seven")),
     **_fields("branches.", {"U": "name kind bus_from bus_to", "f": "rating_a"}, "branch"),
     **_fields("branches.", {"i": "conductor_branch conductor_node"}, "conductor"),
     **_fields(
@@ -81,6 +89,8 @@ _MATRIX_PARTS = {"data": "c", "indices": "i", "indptr": "i"}
 _COUNTED_BY = {
     "node": "node_names",
     "bus": "bus_names",
+    "frozen": "frozen",
+    "note": "notes",
     "terminal": "terminals.name",
     "branch": "branches.name",
     "conductor": "branches.conductor_branch",
@@ -139,7 +149,10 @@ def load_feeder_file(path: str | pathlib.Path) -> Feeder:
     if version != str(_VERSION):
         raise GradmapError(f"{path}: version {version}, expected {_VERSION}: save the feeder again")
     raise_faults(str(path), _kind_faults(arrays))
-    counts = {axis: len(arrays[name]) for axis, name in _COUNTED_BY.items()} | {"two": 2}
+    counts = {axis: len(arrays[name]) for axis, name in _COUNTED_BY.items()} | {
+        "two": 2,
+        "seven": 7,
+    }
     raise_faults(str(path), _shape_faults(arrays, counts))
     raise_faults(str(path), _value_faults(arrays, counts))
     return _build(arrays, counts)

@@ -10,7 +10,8 @@ of `r = 1 / u` all of it is
     g = min(max(r, 1 / vmax)^e, max(line(r), 1)),      e = 2, 1 or 0,
 
 with a straight line in `r`, which costs five passes over the data and no
-branch. Source: OpenDSS, `Load.pas`.
+branch. Every other law, and every other order of the thresholds, is left to
+`PiecewiseLaw`, terminal by terminal. Source: OpenDSS, `Load.pas`.
 """
 
 from __future__ import annotations
@@ -21,63 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradmap.feeders.errors import raise_faults
 from gradmap.feeders.model import FloatArray, IntArray, LoadModel
-
-_EXPONENT = {
-    LoadModel.CONSTANT_POWER: 2,
-    LoadModel.CONSTANT_CURRENT: 1,
-    LoadModel.CONSTANT_IMPEDANCE: 0,
-    LoadModel.CVR: 2,  # outside its range; inside, `CvrLaw` takes over
-}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LawTable:
-    """Load laws of terminals as plain arrays, all `[terminal]`.
-
-    Attributes:
-        name: Name of each terminal, for messages.
-        model: `LoadModel` value.
-        vmin_pu: Lower end of the range, per unit of rated voltage.
-        vmax_pu: Upper end of the range.
-        vlow_pu: Where the nominal impedance begins.
-        cvr_p: Exponent of active power, for `LoadModel.CVR`.
-        cvr_q: Exponent of reactive power, for `LoadModel.CVR`.
-        ratio: Base voltage of the terminal's port over its rated voltage.
-    """
-
-    name: tuple[str, ...]
-    model: IntArray
-    vmin_pu: FloatArray
-    vmax_pu: FloatArray
-    vlow_pu: FloatArray
-    cvr_p: FloatArray
-    cvr_q: FloatArray
-    ratio: FloatArray
-
-    def check(self) -> None:
-        """Refuses laws that the closed form above does not cover.
-
-        Raises:
-            GradmapError: Names every terminal with an unknown model or with
-                thresholds that are not `0 < vlow < vmin <= 1`, `vmin < vmax`.
-        """
-        known = {int(model) for model in _EXPONENT}
-        faults = [
-            f"terminal {name} has load model {model}, expected one of {sorted(known)}"
-            for name, model in zip(self.name, self.model.tolist(), strict=True)
-            if model not in known
-        ]
-        good = (self.vlow_pu > 0) & (self.vlow_pu < self.vmin_pu)
-        good &= (self.vmin_pu <= 1) & (self.vmin_pu < self.vmax_pu)
-        faults += [
-            f"terminal {self.name[k]} has vlow, vmin, vmax of {self.vlow_pu[k]:g}, "
-            f"{self.vmin_pu[k]:g}, {self.vmax_pu[k]:g}, expected 0 < vlow < vmin <= 1 and "
-            "vmin < vmax"
-            for k in np.flatnonzero(~good)
-        ]
-        raise_faults("load laws", faults)
+from gradmap.feeders.powerflow.law_table import CLOSED_FORM, LawTable
+from gradmap.feeders.powerflow.piecewise import PiecewiseLaw
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,6 +69,7 @@ class LoadLaw:
         line1: See `line0`.
         floor: The gain of the nominal impedance.
         cvr: The terminals that follow a power of the voltage, or `None`.
+        piecewise: The terminals whose law is none of the above, or `None`.
     """
 
     r_min: Tensor
@@ -132,6 +80,7 @@ class LoadLaw:
     line1: Tensor
     floor: Tensor
     cvr: CvrLaw | None = None
+    piecewise: PiecewiseLaw | None = None
 
     @classmethod
     def from_table(
@@ -150,11 +99,14 @@ class LoadLaw:
             The law in float64 on the CPU.
 
         Raises:
-            GradmapError: If a law is not one that OpenDSS's form covers.
+            GradmapError: If a law is none of OpenDSS's.
         """
         table.check()
+        piecewise = table.piecewise(slot, port)
+        if piecewise is not None:
+            table = table.without_special()
         ratio = table.ratio
-        power = np.array([_EXPONENT[LoadModel(model)] for model in table.model.tolist()])
+        power = np.array([CLOSED_FORM[LoadModel(model)] for model in table.model.tolist()])
         r_vmin, r_vlow = 1 / table.vmin_pu, 1 / table.vlow_pu
         at_vmin = np.where(power == 2, r_vmin**2, r_vmin)
         slope = np.where(power == 0, 0.0, (1 - at_vmin) / (r_vlow - r_vmin))
@@ -178,7 +130,7 @@ class LoadLaw:
         laid = {key: place(value, empty[key]) for key, value in columns.items()}
         is_cvr = table.model == LoadModel.CVR
         if not is_cvr.any():
-            return cls(**laid, cvr=None)
+            return cls(**laid, cvr=None, piecewise=piecewise)
         w_p, w_q = 2 - table.cvr_p, 2 - table.cvr_q
         cvr = CvrLaw(
             power_p=place(np.where(is_cvr, w_p, 0.0), 0.0),
@@ -188,7 +140,7 @@ class LoadLaw:
             scale_p=place(gain / ratio**w_p, 1.0),
             scale_q=place(gain / ratio**w_q, 1.0),
         )
-        return cls(**laid, cvr=cvr)
+        return cls(**laid, cvr=cvr, piecewise=piecewise)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> LoadLaw:
         """Moves the tables to a device and a real dtype."""
@@ -196,7 +148,8 @@ class LoadLaw:
         cvr = None
         if self.cvr is not None:
             cvr = CvrLaw(**{k: v.to(device, dtype) for k, v in _tensors(self.cvr).items()})
-        return dataclasses.replace(self, **moved, cvr=cvr)
+        piecewise = None if self.piecewise is None else self.piecewise.to(device, dtype)
+        return dataclasses.replace(self, **moved, cvr=cvr, piecewise=piecewise)
 
     def gain(self, r: Tensor, work: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Evaluates the gains of P and Q without allocating.
@@ -206,8 +159,8 @@ class LoadLaw:
             work: Two buffers, `[slot, batch, port]`; both are overwritten.
 
         Returns:
-            `g_p` and `g_q`, `[slot, batch, port]`: one tensor twice unless a
-            terminal follows a power of the voltage.
+            `g_p` and `g_q`, `[slot, batch, port]`: one tensor twice unless for
+            some terminal they differ.
         """
         first, second = work
         torch.maximum(r, self.r_min, out=first)
@@ -215,9 +168,14 @@ class LoadLaw:
         torch.addcmul(self.c0, second, first, out=second)
         torch.addcmul(self.line0, self.line1, r, out=first)
         torch.clamp(first, self.floor, second, out=first)
-        if self.cvr is None:
+        if self.cvr is None and self.piecewise is None:
             return first, first
-        return self._cvr_gain(r, first)
+        gain_p, gain_q = (
+            (first, second.copy_(first)) if self.cvr is None else self._cvr_gain(r, first)
+        )
+        if self.piecewise is not None:
+            self.piecewise.put(self.piecewise.gain(r), gain_p, gain_q)
+        return gain_p, gain_q
 
     def _cvr_gain(self, r: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
         assert self.cvr is not None
@@ -235,9 +193,8 @@ class LoadLaw:
             r: Inverse port voltage magnitude, `[batch, 1, port]`, per unit.
 
         Returns:
-            Gains and derivatives, `[slot, batch, 1, port]`, or, if a terminal
-            follows a power of the voltage, `[slot, batch, 2, port]`: for P,
-            then for Q.
+            Gains and derivatives, `[slot, batch, 1, port]`, or, if for some
+            terminal they differ, `[slot, batch, 2, port]`: for P, then for Q.
         """
         r = r.squeeze(1)
         t = torch.maximum(r, self.r_min)
@@ -247,16 +204,27 @@ class LoadLaw:
         line = torch.addcmul(self.line0, self.line1, r)
         slope = torch.where(inside <= line, slope, self.line1 * (line > self.floor))
         gain = torch.clamp(line, self.floor, inside)
-        if self.cvr is None:
+        if self.cvr is None and self.piecewise is None:
             return gain.unsqueeze(2), slope.unsqueeze(2)
+        gains, slopes = (gain, gain), (slope, slope)
+        if self.cvr is not None:
+            gains = self._cvr_gain(r, gain)
+            slopes = self._cvr_slope(r, gains, slope)
+        both_gains, both_slopes = torch.stack(gains, dim=2), torch.stack(slopes, dim=2)
+        if self.piecewise is not None:
+            special_gain, special_slope = self.piecewise.gain_and_slope(r)
+            self.piecewise.put(special_gain, *both_gains.unbind(2))
+            self.piecewise.put(special_slope, *both_slopes.unbind(2))
+        return both_gains, both_slopes
+
+    def _cvr_slope(
+        self, r: Tensor, gains: tuple[Tensor, Tensor], slope: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        assert self.cvr is not None
         cvr = self.cvr
         in_range = (r >= cvr.r_first) & (r < cvr.r_last)
-        gains = self._cvr_gain(r, gain)
-        slopes = (
-            torch.where(in_range, power * one / r, slope)
-            for power, one in zip((cvr.power_p, cvr.power_q), gains, strict=True)
-        )
-        return torch.stack(gains, dim=2), torch.stack(tuple(slopes), dim=2)
+        slope_p = torch.where(in_range, cvr.power_p * gains[0] / r, slope)
+        return slope_p, torch.where(in_range, cvr.power_q * gains[1] / r, slope)
 
 
 def _tensors(record: LoadLaw | CvrLaw) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from gradmap.feeders.model import ComplexArray, Feeder, FloatArray, IntArray, LoadModel
-from gradmap.feeders.powerflow.loads import LawTable
+from gradmap.feeders.powerflow.law_table import LawTable
 
 DEVICE_VMIN_PU = 0.8
 """Below it a device is no longer of constant power."""
@@ -120,5 +120,6 @@ def _law_table(feeder: Feeder, num_devices: int, ratio: FloatArray) -> LawTable:
         vlow_pu=extend(terminals.vlow_pu, DEVICE_VLOW_PU),
         cvr_p=extend(terminals.cvr_p, 1.0),
         cvr_q=extend(terminals.cvr_q, 2.0),
+        zipv=np.concatenate([terminals.zipv, np.zeros((num_devices, 7))]),
         ratio=np.concatenate([ratio, ratio[:num_devices]]),
     )

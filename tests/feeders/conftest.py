@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 from gradmap.feeders.catalog import load_feeder
+from gradmap.feeders.dss_engine import borrow_engine, compile_circuit, return_engine
 from gradmap.feeders.model import Feeder
+from gradmap.feeders.powerflow.network import Network
+from gradmap.feeders.powerflow.solve import solve_power_flow
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
@@ -88,6 +91,52 @@ def read_voltages(path: pathlib.Path) -> dict[str, complex]:
             )
             for row in csv.DictReader(file)
         }
+
+
+def opendss_voltages(path: pathlib.Path, feeder: Feeder) -> np.ndarray:
+    """OpenDSS's own solution of a circuit with its own elements, p.u. `[node]`"""
+    engine = borrow_engine()
+    try:
+        compile_circuit(engine, path)
+        engine.Text.Command = "Set Tolerance=1e-12 MaxIterations=5000"
+        circuit = engine.ActiveCircuit
+        circuit.Solution.Solve()
+        assert circuit.Solution.Converged
+        names = [str(name).lower() for name in circuit.YNodeOrder]
+        volts = np.asarray(circuit.YNodeVarray).view(np.complex128)
+        found = dict(zip(names, volts, strict=True))
+    finally:
+        return_engine(engine)
+    ordered = np.array([found[name] for name in feeder.node_names])
+    return ordered / feeder.node_kv_base / 1e3
+
+
+def our_voltages(feeder: Feeder) -> np.ndarray:
+    """Our solution at the feeder's own powers, p.u. `[node]`"""
+    network = Network.from_feeder(feeder)
+    flow = solve_power_flow(
+        network,
+        network.p_nominal_kw,
+        network.q_nominal_kvar,
+        tolerance_pu=1e-10,
+        max_iterations=1000,
+    )
+    assert bool(flow.converged)
+    return flow.v_pu.numpy()
+
+
+@pytest.fixture
+def read_and_compare() -> Callable[..., Feeder]:
+    """Reads a circuit and holds our solution to OpenDSS's; returns the feeder."""
+
+    def compare(path: pathlib.Path, **options: Any) -> Feeder:
+        feeder = Feeder.from_dss(path, **options)
+        error = np.abs(our_voltages(feeder) - opendss_voltages(path, feeder))
+        worst = int(error.argmax())
+        assert error[worst] < 1e-6, (feeder.node_names[worst], error[worst])
+        return feeder
+
+    return compare
 
 
 @pytest.fixture

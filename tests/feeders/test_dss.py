@@ -83,21 +83,28 @@ def test_reload_moves_taps_and_keeps_the_rest(ieee123):
 def test_unsupported_elements_are_all_named(write_circuit):
     path = write_circuit(
         "New Load.good Bus1=b.1 Phases=1 kV=0.23 kW=1\n"
-        "New Load.three Bus1=b.1 Phases=1 kV=0.23 kW=1 Model=3\n"
-        "New Load.zip Bus1=b.1 Phases=1 kV=0.23 kW=1 Model=8 ZIPV=[1 0 0 1 0 0 0]\n"
-        "New Generator.g1 Bus1=b.1.2.3 kV=0.4 kW=5\n"
-        "New PVSystem.pv1 Bus1=b.1.2.3 kV=0.4 kVA=5\n"
-        "New Storage.s1 Bus1=b.1.2.3 kV=0.4 kWrated=5\n"
-        "New Isource.i1 Bus1=b.1 Phases=1 Amps=1\n"
-        "New Generator.off Bus1=b.1.2.3 kV=0.4 kW=5 Enabled=No\n"
+        "New Load.six Bus1=b.1 Phases=1 kV=0.23 kW=1 Model=6\n"
+        "New Generator.g1 Bus1=b.1.2.3 kV=0.4 kW=5 Model=3\n"
+        "New Generator.g4 Bus1=b.1.2.3 kV=0.4 kW=5 Model=4\n"
+        "New PVSystem.pv1 Bus1=b.1.2.3 kV=0.4 kVA=5 Balanced=Yes\n"
+        "New PVSystem.pv2 Bus1=b.1.2.3 kV=0.4 kVA=5 LimitCurrent=Yes\n"
+        "New Storage.s1 Bus1=b.1.2.3 kV=0.4 kWrated=5 Model=2 Balanced=Yes\n"
+        "New IndMach012.m1 Bus1=b.1.2.3 kV=0.4 kW=1 kVA=2\n"
+        "New XYcurve.c NPts=2 XArray=[0.9 1.1] YArray=[1 -1]\n"
+        "New InvControl.ic1 PVSystemList=[pv1] Mode=VoltVar vvc_curve1=c\n"
+        "New Generator.off Bus1=b.1.2.3 kV=0.4 kW=5 Model=3 Enabled=No\n"
     )
     with pytest.raises(GradmapError) as error:
         read_feeder(path)
     text = str(error.value)
-    for name in ("generator.g1", "pvsystem.pv1", "storage.s1", "isource.i1"):
-        assert f"{name} is not supported" in text
-    assert "load.three has model 3, expected one of 1, 2, 4, 5" in text
-    assert "load.zip has model 8" in text
+    assert "load.six has model 6, expected one of 1, 2, 3, 4, 5, 8" in text
+    assert "generator.g1 holds the magnitude of its voltage (model 3)" in text
+    assert "generator.g4 has model 4, expected one of 1, 2, 7" in text
+    assert "pvsystem.pv1 balances its phases" in text
+    assert "pvsystem.pv2 limits its current" in text
+    assert "storage.s1 balances its phases" in text
+    assert "indmach012.m1 is of a class that is not supported" in text
+    assert "invcontrol.ic1 sets a power by the voltage" in text
     assert "good" not in text
     assert "off" not in text
     assert "\n" not in text
@@ -121,7 +128,7 @@ def test_a_tap_between_two_positions_is_named(write_circuit):
         "XHL=1 Taps=[1 1.004]\n"
         "New RegControl.cr Transformer=r Winding=2 VReg=120 Band=2 PTRatio=2\n"
     )
-    with pytest.raises(GradmapError, match=r"tap of regcontrol.cr is 1.004, between two"):
+    with pytest.raises(GradmapError, match=r"regcontrol.cr has its tap at 1.004, between two"):
         read_feeder(path)
 
 

@@ -20,6 +20,7 @@ def _terminals(p_kw: np.ndarray, q_kvar: np.ndarray) -> Terminals:
     return Terminals(
         name=names,
         load=names,
+        kind=("load",) * count,
         node_from=np.zeros(count, dtype=np.int64),
         node_to=np.full(count, GROUND),
         kv_rated=np.full(count, 2.4),
@@ -31,6 +32,7 @@ def _terminals(p_kw: np.ndarray, q_kvar: np.ndarray) -> Terminals:
         vlow_pu=np.full(count, 0.5),
         cvr_p=np.ones(count),
         cvr_q=np.full(count, 2.0),
+        zipv=np.zeros((count, 7)),
         is_delta=np.zeros(count, dtype=np.bool_),
     )
 

@@ -127,6 +127,7 @@ def make_toy(**changes: object) -> Feeder:
     terminals = {
         "name": tuple(f"load{k}" for k in range(count)),
         "load": tuple(f"load{k}" for k in range(count)),
+        "kind": ("load",) * count,
         "node_from": node_from,
         "node_to": node_to,
         "kv_rated": kv_rated,
@@ -138,6 +139,7 @@ def make_toy(**changes: object) -> Feeder:
         "vlow_pu": np.full(count, 0.5),
         "cvr_p": np.full(count, 0.8),
         "cvr_q": np.full(count, 2.5),
+        "zipv": np.zeros((count, 7)),
         "is_delta": node_to != GROUND,
     } | changes
     empty_int, empty = np.zeros(0, dtype=np.int64), np.zeros(0)
@@ -150,6 +152,9 @@ def make_toy(**changes: object) -> Feeder:
         y_source_siemens=sp.csc_matrix(y_source),
         source_current_a=np.concatenate([source @ phases * 1e3 * kv, np.zeros(3)]),
         is_source_node=np.arange(6) < 3,
+        frozen=(),
+        frozen_current_a=np.zeros(6, dtype=complex),
+        notes=(),
         terminals=Terminals(**terminals),  # type: ignore[arg-type]
         branches=Branches(
             name=("line.l1",),

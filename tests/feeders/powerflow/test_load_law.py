@@ -31,6 +31,7 @@ def make_table(model, limits, ratio=1.0, cvr=(0.8, 2.5), strict=True):
         vlow_pu=vlow,
         cvr_p=np.array([cvr[0]]),
         cvr_q=np.array([cvr[1]]),
+        zipv=np.zeros((1, 7)),
         ratio=np.array([ratio]),
     )
 
@@ -97,10 +98,10 @@ def test_faults_are_named_together():
     table = dataclasses.replace(
         table,
         name=("a", "b", "c"),
-        model=np.array([1, 8, 1]),
-        vmin_pu=np.array([0.95, 0.95, 0.4]),
+        model=np.array([1, 9, 1]),
+        vmin_pu=np.array([0.95, 0.95, -0.4]),
         vmax_pu=np.array([1.05, 1.05, 1.05]),
         vlow_pu=np.array([0.5, 0.5, 0.5]),
     )
-    with pytest.raises(GradmapError, match=r"terminal b has load model 8.*terminal c has vlow"):
+    with pytest.raises(GradmapError, match=r"terminal b has load model 9.*terminal c has vlow"):
         table.check()

@@ -1,0 +1,112 @@
+"""What of an OpenDSS circuit a `Feeder` holds, and what it does not, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gradmap.feeders.dss_linear import Element
+from gradmap.feeders.dss_terminals import GENERATOR_KINDS, is_switched_on, read_generator
+from gradmap.feeders.model import LoadModel
+
+LINEAR_KINDS = frozenset(
+    {
+        *("vsource", "isource", "line", "transformer", "autotrans"),
+        *("capacitor", "reactor", "fault"),
+    }
+)
+"""Classes whose primitive matrix says all about an element, sources included."""
+
+# Controls that do nothing once frozen, and what carries no current.
+_PASSIVE = {
+    *("regcontrol", "capcontrol", "swtcontrol", "relay", "recloser", "fuse"),
+    *("energymeter", "monitor", "sensor"),
+}
+# Controls of a power that go on with every voltage.
+_CONTROLS = {
+    *("invcontrol", "expcontrol", "storagecontroller", "gendispatcher"),
+    *("espvlcontrol", "upfccontrol"),
+}
+_LOAD_MODELS = tuple(int(model) for model in LoadModel if model < LoadModel.GENERATOR)
+_NUM_ZIPV = 7
+_SNAPSHOT_POWER_FLOW = 1  # Solution.LoadModel
+
+
+def unsupported(circuit: Any, elements: Sequence[Element]) -> dict[str, str]:
+    """Finds what a `Feeder` cannot hold as it is, though it could freeze it.
+
+    Args:
+        circuit: A solved circuit.
+        elements: Its elements.
+
+    Returns:
+        The reason by name of the element, in the circuit's order.
+    """
+    found = {}
+    for element in elements:
+        if element.kind == "load":
+            reason = _load_reason(circuit, element)
+        elif element.kind in GENERATOR_KINDS:
+            reason = _generator_reason(circuit, element)
+        elif element.kind in _CONTROLS:
+            reason = "sets a power by the voltage, which is not supported"
+        elif element.kind not in LINEAR_KINDS | _PASSIVE:
+            reason = "is of a class that is not supported"
+        else:
+            reason = ""
+        if reason:
+            found[element.name] = reason
+    return found
+
+
+def _load_reason(circuit: Any, element: Element) -> str:
+    load = circuit.Loads
+    load.Name = element.name.partition(".")[2]
+    model = int(load.Model)
+    if model not in _LOAD_MODELS:
+        return f"has model {model}, expected one of {', '.join(map(str, _LOAD_MODELS))}"
+    if model == LoadModel.ZIP and len(load.ZIPV) != _NUM_ZIPV:
+        return f"has model 8 without its ZIPV of {_NUM_ZIPV} numbers"
+    return _open_reason(circuit, element)
+
+
+def _open_reason(circuit: Any, element: Element) -> str:
+    return "" if is_switched_on(circuit, element).all() else "has an open conductor"
+
+
+def _generator_reason(circuit: Any, element: Element) -> str:
+    circuit.SetActiveElement(element.name)
+    get = circuit.ActiveCktElement.Properties
+    model = int(get("Model").Val)
+    is_inverter = element.kind != "generator"
+    if model == 3 and not is_inverter:
+        return "holds the magnitude of its voltage (model 3), which is not supported"
+    models = (1, 2) if is_inverter else (1, 2, 7)
+    if model not in models:
+        return f"has model {model}, expected one of {', '.join(map(str, models))}"
+    if _is_yes(get("Balanced").Val) and element.num_phases == 3 and (is_inverter or model == 7):
+        return "balances its phases, which is not supported"
+    if is_inverter and _is_yes(get("LimitCurrent").Val):
+        return "limits its current, which is not supported"
+    if is_inverter and get("ControlMode").Val.lower().startswith("gfm"):
+        return "forms the grid, which is not supported"
+    if _open_reason(circuit, element):
+        return _open_reason(circuit, element)
+    if not read_generator(circuit, element).fit(circuit, element)[2]:
+        return "draws a current that is not that of its model"
+    return ""
+
+
+def _is_yes(value: str) -> bool:
+    return value.lower().startswith(("y", "t"))
+
+
+def study_faults(circuit: Any) -> list[str]:
+    """One phrase per setting of the whole circuit that changes what its loads draw."""
+    faults = []
+    solution = circuit.Solution
+    if int(solution.Year):
+        faults.append(f"year is {int(solution.Year)}: growth is not supported, `Set Year=0`")
+    if int(solution.LoadModel) != _SNAPSHOT_POWER_FLOW:
+        faults.append("loads are admittances: not supported, `Set LoadModel=PowerFlow`")
+    return faults
