@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from gradmap.feeders.dss import Taps, read_feeder
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
+from gradmap.feeders.synthetic_feeder import FORM, PREFIX, parse_name, synthetic, written
 
 _FEEDERS = {
     "ieee13": "IEEE 13-node test feeder: 4.16 kV, short and heavily loaded, 3 regulators",
@@ -29,8 +30,9 @@ def load_feeder(name: str, taps: Taps = None) -> Feeder:
     """Loads a bundled feeder, or the circuit of an OpenDSS file.
 
     Args:
-        name: One of `list_feeders()`, or the path of a circuit's master file,
-            which ends in `.dss`.
+        name: One of `list_feeders()`; `synthetic:num_buses=1000,seed=0` for a
+            synthetic feeder; or the path of a circuit's master file, which
+            ends in `.dss`.
         taps: Positions of the regulators, counted from the neutral one: one
             for all, or by control's name (controls left out stay as the files
             have them); `None` takes the taps written in the files. Those of
@@ -41,6 +43,8 @@ def load_feeder(name: str, taps: Taps = None) -> Feeder:
         GradmapError: If there is no such feeder, its circuit cannot be used,
             or a tap cannot be set.
     """
+    if name.startswith(PREFIX):
+        return synthetic(*parse_name(name), taps=taps)
     if name.lower().endswith(".dss"):
         return read_feeder(name, taps=taps)
     _check_name(name)
@@ -67,11 +71,16 @@ def locate(origin: str) -> Iterator[pathlib.Path]:
     """Finds the master file that a feeder's `origin` names.
 
     Args:
-        origin: A name of the catalog, or a master file's path.
+        origin: A name of the catalog, that of a synthetic feeder, or a master
+            file's path.
 
     Yields:
         The file, on disk for as long as the context is open.
     """
+    if origin.startswith(PREFIX):
+        with written(origin) as path:
+            yield path
+        return
     if origin not in _FEEDERS:
         yield pathlib.Path(origin)
         return
@@ -88,5 +97,5 @@ def _check_name(name: str) -> None:
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise GradmapError(
         f"no feeder {name!r}{hint}; known feeders: {', '.join(list_feeders())}; "
-        "a circuit of your own is named by its master file, which ends in .dss"
+        f"{FORM} draws one; a circuit of your own is named by its master file, which ends in .dss"
     )
