@@ -162,7 +162,7 @@ def _source_map(feeder: Feeder, node_volt: ComplexArray) -> Tensor:
     """Voltages, kV, and currents into the network, A, at the source's nodes."""
     at = np.flatnonzero(feeder.is_source_node)
     current = -_times(sp.csr_matrix(feeder.y_source_siemens)[at], node_volt)
-    current[-1] += feeder.source_current_a[at]
+    current[-1] += (feeder.source_current_a - feeder.frozen_current_a)[at]
     return _planar(np.concatenate([1e-3 * node_volt[:, at], current], axis=1))
 
 

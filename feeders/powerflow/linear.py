@@ -58,7 +58,11 @@ class LinearPowerFlow:
         if network.dtype != torch.complex128:
             has_devices = network.num_terminals > network.num_load_terminals
             precise = Network.from_feeder(
-                network.feeder, devices=has_devices, dtype=torch.complex128, device=network.device
+                network.feeder,
+                devices=has_devices,
+                dtype=torch.complex128,
+                device=network.device,
+                method=network.method,
             )
         num = len(terminals)
         moves = torch.zeros(4, num, network.num_terminals, dtype=torch.float64, device=p_kw.device)

@@ -21,7 +21,7 @@ _FLOATING = 1e-3
 """Below it, of its largest admittance, a bus's sum of rows is that of a floating one."""
 
 
-def difference_basis(feeder: Feeder, bus: IntArray) -> sp.csc_matrix:
+def difference_basis(feeder: Feeder, bus: IntArray) -> tuple[sp.csr_matrix, sp.csr_matrix]:
     """Chooses the unknowns.
 
     Args:
@@ -30,7 +30,8 @@ def difference_basis(feeder: Feeder, bus: IntArray) -> sp.csc_matrix:
 
     Returns:
         Node voltages as sums of the unknowns, `[node, node]`: of a node's own
-        and those on its way to a node that stands for itself.
+        and those on its way to a node that stands for itself; and the unknowns
+        as differences of node voltages.
     """
     count = feeder.num_nodes
     links = sp.csr_matrix(_stiff(feeder) + _floating(feeder, bus))
@@ -47,7 +48,7 @@ def difference_basis(feeder: Feeder, bus: IntArray) -> sp.csc_matrix:
     while power.nnz:  # 1 + P + P^2 ..., as long as the longest way
         power = sp.csc_matrix(above @ power)
         basis = sp.csc_matrix(basis + power)
-    return basis
+    return sp.csr_matrix(basis), sp.csr_matrix(sp.identity(count) - above)
 
 
 def _stiff(feeder: Feeder) -> sp.coo_matrix:

@@ -49,7 +49,7 @@ class SparseBuilder:
         bus = np.unique(np.array(feeder.node_bus), return_inverse=True)[1].reshape(-1)
         self._group = np.repeat(bus, 2)
         # Unknowns are those of the basis; voltages are sums of them.
-        basis = sp.csr_matrix(difference_basis(feeder, bus))
+        basis, differences = difference_basis(feeder, bus)
         self._volt = _real(basis)
         admittance = sp.csr_matrix(basis.T @ feeder.y_siemens)
         self._admittance = _real(admittance @ basis)
@@ -59,14 +59,13 @@ class SparseBuilder:
         # 1 kVA at the base voltage, in A.
         self._drawn = _real((incidence.multiply(1.0 / ports.kv_base[:, None]) @ basis).T)
         self._currents = _real(feeder.branches.current_siemens @ basis)
-        form = _loss(feeder.branches.series_siemens)
-        self._loss = sp.csr_matrix(self._volt.T @ form @ self._volt)
+        self._loss = _loss(sp.csr_matrix(basis.T @ feeder.branches.series_siemens) @ basis)
         self._v_open = _interleaved(v_open)
         self._u_open = _interleaved(np.asarray(per_volt @ v_open, np.complex128))
         self._current_open = _interleaved(
             np.asarray(feeder.branches.current_siemens @ v_open, np.complex128)
         )
-        self._loss_open = form @ self._v_open
+        self._unknown_open = _interleaved(np.asarray(differences @ v_open, np.complex128))
 
     def maps(self, linear: ComplexArray, conjugate: ComplexArray) -> SparseMaps:
         """Makes the maps with `Y0 u = linear u + conjugate conj(u)` in the matrix.
@@ -93,6 +92,7 @@ class SparseBuilder:
         conductor = _planar_rows(len(feeder.branches.conductor_branch))
         ports, port_open = self._port_rows()
         source, source_open = self._source_rows()
+        loss_open = self._loss @ self._unknown_open
         maps = SparseMaps(
             solve=(Substitution(factors), Substitution(factors.transposed())),
             system=_pair(system[order][:, order]),
@@ -106,8 +106,8 @@ class SparseBuilder:
             source=_pair(source[:, order]),
             source_open=source_open,
             loss=_pair(self._loss[order][:, order]),
-            loss_open=_column(2.0 * (self._volt.T @ self._loss_open)[order]),
-            loss_no_load=float(self._v_open @ self._loss_open),
+            loss_open=_column(2.0 * loss_open[order]),
+            loss_no_load=float(self._unknown_open @ loss_open),
             refinements=0,
         )
         return self._refined(maps)
@@ -142,7 +142,7 @@ class SparseBuilder:
         voltage = 1e-3 * sp.identity(feeder.num_nodes, format="csr")[at]
         drawn = -sp.csr_matrix(feeder.y_source_siemens)[at]
         rows = _planar_rows(2 * len(at)) @ _real(sp.vstack([voltage, drawn]))
-        current = feeder.source_current_a[at]
+        current = (feeder.source_current_a - feeder.frozen_current_a)[at]
         none = np.zeros(len(at))
         norton = np.concatenate([none, current.real, none, current.imag])
         return sp.csr_matrix(rows @ self._volt), _column(rows @ self._v_open + norton)
@@ -198,7 +198,7 @@ def _blocks(linear: ComplexArray, conjugate: ComplexArray) -> sp.csr_matrix:
     return sp.csr_matrix((values, (row, column)))
 
 
-def _loss(series_siemens: sp.csr_matrix) -> sp.csr_matrix:
+def _loss(series_siemens: Any) -> sp.csr_matrix:
     """Symmetric form of `Re(V^T conj(Y V))`, kW, on interleaved volts."""
     form = _real(series_siemens)
     return sp.csr_matrix(0.5e-3 * (form + form.T))

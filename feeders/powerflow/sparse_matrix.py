@@ -54,7 +54,7 @@ class SparseMatrix:
 def as_tensor(csr: sp.csr_matrix) -> Tensor:
     """Makes a sparse torch tensor of a scipy matrix."""
     pointers, indices, values = map(torch.from_numpy, (csr.indptr, csr.indices, csr.data))
-    return torch.sparse_csr_tensor(pointers, indices, values, size=csr.shape)
+    return torch.sparse_csr_tensor(pointers, indices, values, size=csr.shape, check_invariants=True)
 
 
 class Substitution:
