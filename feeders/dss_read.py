@@ -67,7 +67,7 @@ def read_branches(circuit: Any, elements: Sequence[Element], num_nodes: int) -> 
 
 def _is_branch(element: Element) -> bool:
     """Whether an element leads from one bus to another."""
-    if element.kind in ("line", "transformer"):
+    if element.kind in ("line", "transformer", "autotrans"):
         return True
     second = element.nodes[element.num_conductors :]
     return element.kind in ("reactor", "capacitor") and bool((second != GROUND).any())
@@ -82,7 +82,8 @@ def _kind_and_rating(circuit: Any, element: Element) -> tuple[str, float]:
         circuit.Lines.Name = element.name.partition(".")[2]
         kind = "switch" if circuit.Lines.IsSwitch else "line"
         return kind, float(circuit.Lines.NormAmps)
-    return element.kind, float(circuit.ActiveCktElement.NormalAmps)
+    kind = "transformer" if element.kind == "autotrans" else element.kind
+    return kind, float(circuit.ActiveCktElement.NormalAmps)
 
 
 def _transformer_rating_a(circuit: Any, element: Element) -> float:
