@@ -284,7 +284,8 @@ _SPECS = (
         _build_gradmap,
         "gradient",
         ignores_network=True,
-        defaults=LearnerConfig(price=PriceConfig(kind="none")),
+        # Twice the others' rate: no network speaks against large steps.
+        defaults=LearnerConfig(learning_rate=2e-2, price=PriceConfig(kind="none")),
     ),
     MethodSpec(
         "idle",
