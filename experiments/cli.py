@@ -25,6 +25,7 @@ COMMANDS = {
     "bench": ("bench", "time the power flow and its gradient beside OpenDSS"),
     "methods": ("cli_lists", "list the methods"),
     "feeders": ("cli_lists", "list the feeders"),
+    "feeder": ("cli_feeder", "describe or draw a feeder"),
 }
 """Every subcommand: its module, and what it does."""
 

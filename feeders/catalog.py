@@ -14,16 +14,29 @@ from gradmap.feeders.model import Feeder
 from gradmap.feeders.synthetic_feeder import FORM, PREFIX, parse_name, synthetic, written
 
 _FEEDERS = {
-    "ieee13": "IEEE 13-node test feeder: 4.16 kV, short and heavily loaded, 3 regulators",
-    "ieee34": "IEEE 34-node test feeder: 24.9 kV, long and lightly loaded, 6 regulators",
-    "ieee37": "IEEE 37-node test feeder: 4.8 kV delta, underground, 2 regulators in open delta",
-    "ieee123": "IEEE 123-node test feeder: 4.16 kV, 91 loads, 7 regulator controls",
+    "ieee13": "IEEE 13-node: 4.16 kV, short, heavily loaded",
+    "ieee34": "IEEE 34-node: 24.9 kV, long, lightly loaded",
+    "ieee37": "IEEE 37-node: 4.8 kV delta, underground",
+    "ieee123": "IEEE 123-node: 4.16 kV, four banks of regulators",
 }
 
 
 def list_feeders() -> tuple[str, ...]:
     """Names that [`load_feeder`][gradmap.feeders.catalog.load_feeder] knows, by size."""
     return tuple(_FEEDERS)
+
+
+def feeder_summary(name: str) -> str:
+    """What a bundled feeder is, on one line.
+
+    Args:
+        name: One of `list_feeders()`.
+
+    Raises:
+        GradmapError: If there is no such feeder.
+    """
+    _check_name(name)
+    return _FEEDERS[name]
 
 
 def load_feeder(name: str, taps: Taps = None) -> Feeder:
