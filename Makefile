@@ -77,7 +77,7 @@ readme: $(STAMP) ## put the measured tables into README.md
 	OMP_NUM_THREADS=$(THREADS) $(BIN)/gradmap validate --json results/validate.json
 	$(BIN)/python -m gradmap.experiments.readme $(ARGS)
 
-bench: $(STAMP) ## time power flow (beside OpenDSS), environment, learning, RLlib layouts, one thread
+bench: $(STAMP) ## time power flow, large feeders, environment, learning, RLlib, one thread
 	OMP_NUM_THREADS=1 $(BIN)/gradmap bench $(ARGS)
 
 test: $(STAMP) ## run the tests, less than 8 minutes on two cores

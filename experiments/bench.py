@@ -1,4 +1,4 @@
-"""`gradmap bench`: speed of the power flow beside OpenDSS, of environment and learning."""
+"""`gradmap bench`: speed of the power flow, of environment and learning."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from gradmap.feeders.model import Feeder
 
 DESCRIPTION = """\
-Times the power flow and its gradient against OpenDSS, then the environment
-and the learners. Contenders take turns (engines on the same scenarios, to the
-same accuracy), and medians over the rounds are printed, as other work on the
-machine disturbs single figures. Last come layouts of RLlib, where it is
-installed."""
+Times the power flow and its gradient against OpenDSS, then both against the
+size of the feeder, then the environment and the learners. Contenders take turns
+(engines on the same scenarios, to the same accuracy), and medians over the
+rounds are printed, as other work on the machine disturbs single figures. Last
+come layouts of RLlib, where it is installed."""
 
 _ROUNDS, _QUICK_ROUNDS = 21, 3
 
@@ -93,11 +93,18 @@ def run(command: str, words: Sequence[str]) -> int:
 
 def _sections() -> tuple[Callable[[Feeder, int], Section], ...]:
     """What is timed, in order; each takes the feeder and the number of rounds."""
+    from gradmap.experiments.bench_feeders import feeders_section
     from gradmap.experiments.bench_learning import environment_section, learning_section
     from gradmap.experiments.bench_power_flow import gradient_section, power_flow_section
     from gradmap.experiments.registry import RLLIB
 
-    ours = power_flow_section, gradient_section, environment_section, learning_section
+    ours = (
+        power_flow_section,
+        gradient_section,
+        feeders_section,
+        environment_section,
+        learning_section,
+    )
     if not RLLIB.is_installed():
         return ours
     from gradmap.experiments.bench_marl import marl_section

@@ -8,8 +8,8 @@ precision networks too: their loop rounds its voltages, not the elimination.
 What is solved for is the difference to the open feeder, some percent of a
 voltage, in unknowns among which no switch stands out (`sparse_basis.py`).
 
-One solve at 10,110 nodes for 16 scenarios, on one core: 1.8 ms, where SuperLU's
-own takes 5.5 ms for the same real columns.
+One solve for 16 scenarios on one core: 0.6 ms at 3,110 nodes and 1.8 ms at
+10,110, where SuperLU's own takes 2.0 and 5.5 ms for the same real columns.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from gradmap.experiments import bench, bench_learning, bench_power_flow
+from gradmap.experiments import bench, bench_feeders, bench_learning, bench_power_flow
 from gradmap.experiments.bench_timing import Rates
 from gradmap.experiments.registry import Extra
 from gradmap.feeders.catalog import load_feeder
@@ -40,6 +40,7 @@ def test_report_holds_every_figure(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench_power_flow, "_BATCHES", (1, 1024))
     monkeypatch.setattr(bench_power_flow, "_GRADIENT_BATCHES", (8,))
     monkeypatch.setattr(bench, "_QUICK_ROUNDS", 1)
+    monkeypatch.setattr(bench_feeders, "_SIZES", (20,))
     monkeypatch.setattr(bench_learning, "_NUM_AGENTS", 20)
     monkeypatch.setattr(bench_learning, "_BATCHES", (2,))
     monkeypatch.setattr(bench_learning, "_DAYS_PER_BATCH", (2,))
@@ -52,6 +53,10 @@ def test_report_holds_every_figure(monkeypatch, tmp_path, capsys):
     assert len(rows) == 6
     assert all(row["error_pu"] <= 1e-6 and row["solves_per_s"] > 0 for row in rows)
     assert [row["dtype"] for row in report["gradient"]["rows"]] == ["complex64", "complex128"]
+    feeders = report["feeders"]["rows"]
+    assert [row["method"] for row in feeders] == ["dense", "sparse"]
+    assert all(row["buses"] == 20 and row["gradient_s"] > 0 for row in feeders)
+    assert all(row["bytes_per_scenario"] > 0 for row in feeders)
     (environment,) = report["environment"]["rows"]
     assert report["environment"]["num_agents"] == 20
     assert environment["solve_ms"] > 0

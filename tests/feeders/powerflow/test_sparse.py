@@ -18,6 +18,7 @@ from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.response import current_response
 from gradmap.feeders.powerflow.solve import solve_power_flow
 from gradmap.feeders.powerflow.sparse_basis import difference_basis
+from gradmap.feeders.synthetic_feeder import synthetic
 
 PROPERTIES = {  # largest difference, in the property's unit
     "v_pu": 1e-9,
@@ -144,6 +145,7 @@ def pairs(ieee123, build_toy):
         "toy": build_toy(),
         "radial 30": make_radial(build_toy, 30, seed=1),
         "radial 300": make_radial(build_toy, 300, seed=2),
+        "synthetic": synthetic(250, seed=1),
     }
     return {
         name: [Network.from_feeder(feeder, devices=True, method=m) for m in ("dense", "sparse")]
@@ -167,7 +169,7 @@ def score(flow):
     return total + 0.01 * (flow.losses_kw + flow.source_kw + flow.source_kvar).sum()
 
 
-@pytest.mark.parametrize("name", ["ieee123", "toy", "radial 30", "radial 300"])
+@pytest.mark.parametrize("name", ["ieee123", "toy", "radial 30", "radial 300", "synthetic"])
 @pytest.mark.parametrize("scale", [1.0, 0.1, 3.0, -2.0])
 def test_dense_and_sparse_agree(pairs, draw, name, scale):
     """Ordinary, light, heavy and reverse: both sides of the thresholds."""
