@@ -102,11 +102,11 @@ def put_json(value: Any, path: pathlib.Path) -> None:
 def _describe(words: Sequence[str]) -> int:
     text = "Prints what a feeder holds, how it stands at its nominal load, and what to watch."
     arguments = parse(DescribeArguments, words, "gradmap feeder describe", text)
-    # Here, not above: help needs no OpenDSS.
+    # Here, not above: help needs no OpenDSS. What is not supported becomes a warning.
     from gradmap.feeders.catalog import load_feeder
     from gradmap.feeders.describe import describe_feeder
 
-    description = describe_feeder(load_feeder(arguments.feeder))
+    description = describe_feeder(load_feeder(arguments.feeder, on_unsupported="freeze"))
     if arguments.json is not None:
         put_json(description.to_dict(), arguments.json)
     if str(arguments.json) != "-":
@@ -125,7 +125,7 @@ def _plot(words: Sequence[str]) -> int:
     from gradmap.experiments.plot_feeder_map import plot_feeder
     from gradmap.feeders.catalog import load_feeder
 
-    feeder = load_feeder(arguments.feeder)
+    feeder = load_feeder(arguments.feeder, on_unsupported="freeze")
     out = arguments.out or pathlib.Path(f"{feeder.name}.png")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise GradmapError(f"--out is {out}, expected a file that ends in .png, .pdf or .svg")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from rich import box
 from rich.table import Table
@@ -39,6 +39,9 @@ class Arguments:
         num_random: Number of random injections.
         seed: Seed of the random injections.
         tolerance_pu: Largest difference in voltage that passes, p.u.
+        on_unsupported: What becomes of a circuit's elements that are not
+            supported: an error that names them, or the constant current that
+            they draw in OpenDSS's solution.
     """
 
     feeders: Positional[tuple[str, ...]] = ()
@@ -47,6 +50,7 @@ class Arguments:
     num_random: Annotated[int, arg(name="random")] = 50
     seed: int = 0
     tolerance_pu: float = 1e-6
+    on_unsupported: Literal["raise", "freeze"] = "raise"
 
 
 def run(command: str, words: Sequence[str]) -> int:
@@ -66,7 +70,8 @@ def run(command: str, words: Sequence[str]) -> int:
     from gradmap.feeders.validate import validate_feeder
 
     names = dict.fromkeys(arguments.feeders or list_feeders())
-    feeders = {name: load_feeder(name) for name in names}  # a fault before any work
+    # All are read before the first is compared: a fault comes at once.
+    feeders = {name: load_feeder(name, None, arguments.on_unsupported) for name in names}
     output = console()
     reports = {}
     for name, feeder in feeders.items():

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from gradmap.feeders.dss import Taps, read_feeder
 from gradmap.feeders.errors import GradmapError
-from gradmap.feeders.model import Feeder
+from gradmap.feeders.model import Feeder, OnUnsupported
 from gradmap.feeders.synthetic_feeder import FORM, PREFIX, parse_name, synthetic, written
 
 _FEEDERS = {
@@ -39,7 +39,7 @@ def feeder_summary(name: str) -> str:
     return _FEEDERS[name]
 
 
-def load_feeder(name: str, taps: Taps = None) -> Feeder:
+def load_feeder(name: str, taps: Taps = None, on_unsupported: OnUnsupported = "raise") -> Feeder:
     """Loads a bundled feeder, or the circuit of an OpenDSS file.
 
     Args:
@@ -51,6 +51,7 @@ def load_feeder(name: str, taps: Taps = None) -> Feeder:
             have them); `None` takes the taps written in the files. Those of
             the bundled feeders are where OpenDSS's own regulation ends at the
             nominal load.
+        on_unsupported: Of a file's circuit, as for `Feeder.from_dss`.
 
     Raises:
         GradmapError: If there is no such feeder, its circuit cannot be used,
@@ -59,7 +60,7 @@ def load_feeder(name: str, taps: Taps = None) -> Feeder:
     if name.startswith(PREFIX):
         return synthetic(*parse_name(name), taps=taps)
     if name.lower().endswith(".dss"):
-        return read_feeder(name, taps=taps)
+        return read_feeder(name, taps=taps, on_unsupported=on_unsupported)
     _check_name(name)
     with locate(name) as path:
         return read_feeder(path, name=name, origin=name, taps=taps)
@@ -76,7 +77,14 @@ def reload_feeder(feeder: Feeder, taps: Taps) -> Feeder:
         GradmapError: If the circuit cannot be read or a tap cannot be set.
     """
     with locate(feeder.origin) as path:
-        return read_feeder(path, name=feeder.name, origin=feeder.origin, taps=taps)
+        return read_feeder(
+            path,
+            name=feeder.name,
+            origin=feeder.origin,
+            taps=taps,
+            # As it was read before, or it would not have any.
+            on_unsupported="freeze" if feeder.frozen else "raise",
+        )
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -81,6 +82,26 @@ def test_a_circuit_of_ones_own(tmp_path: pathlib.Path, capsys: pytest.CaptureFix
     rows = report["feeders"][str(path)]["rows"]
     assert len(rows) == 8
     assert max(row["max_error_pu"] for row in rows) < 1e-7
+
+
+def test_elements_that_are_not_supported(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locate("ieee13") as path:
+        shutil.copytree(path.parent, tmp_path / "mine")
+    loads = tmp_path / "mine" / "loads.dss"
+    loads.write_text(loads.read_text() + "New Load.odd Bus1=680.1 Phases=1 kV=2.4 kW=9 Model=7\n")
+    words = ["validate", str(tmp_path / "mine" / "Master.dss"), "--random", "2"]
+    words += ["--out", str(tmp_path / "out")]
+    assert cli.main(words) == 2
+    assert "load.odd" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert cli.main([*words, "--on-unsupported", "freeze"]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    (feeder,) = report["feeders"].values()
+    assert len(feeder["rows"]) == 8
+    assert cli.main(["feeder", "describe", str(tmp_path / "mine" / "Master.dss")]) == 0
+    assert "load.odd" in capsys.readouterr().out
 
 
 def test_of_many_power_flows_the_worst_is_drawn() -> None:
