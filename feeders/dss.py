@@ -14,7 +14,6 @@ from gradmap.feeders.dss_engine import (
     Engine,
     borrow_engine,
     compile_circuit,
-    one_line,
     return_engine,
     solve_snapshot,
 )
@@ -28,6 +27,7 @@ from gradmap.feeders.dss_read import (
 )
 from gradmap.feeders.dss_support import LINEAR_KINDS, study_faults, unsupported
 from gradmap.feeders.dss_terminals import read_terminals
+from gradmap.feeders.dss_text import one_line
 from gradmap.feeders.errors import GradmapError, raise_faults
 from gradmap.feeders.model import Feeder, OnUnsupported, Regulators
 

@@ -17,6 +17,8 @@ from typing import Any
 from dss import DSSException
 from dss import dss as _prime
 
+from gradmap.feeders.dss_script import run_script, scratch_folder
+from gradmap.feeders.dss_text import one_line
 from gradmap.feeders.errors import GradmapError
 
 Engine = Any
@@ -61,6 +63,8 @@ def borrow_engine() -> Engine:
     engine = _idle.pop() if _idle else _new_engine()
     engine.Text.Command = "ClearAll"
     engine.Text.Command = "Set DefaultBaseFrequency=60"
+    with quiet():
+        engine.DataPath = scratch_folder()
     return engine
 
 
@@ -93,14 +97,15 @@ def compile_circuit(engine: Engine, path: str | pathlib.Path) -> tuple[str, ...]
         What was left out, a phrase each.
 
     Raises:
-        GradmapError: If there is no such file, or OpenDSS reports an error.
+        GradmapError: If there is no such file, a command in it is refused (see
+            `dss_policy`), or OpenDSS reports an error.
     """
     master = pathlib.Path(path).resolve()
     if not master.is_file():
         raise GradmapError(f"{path}: no such file; expected the master file of an OpenDSS circuit")
     with quiet():
         try:
-            engine.Text.Command = f'Compile "{master}"'
+            notes = run_script(engine, master)
             if not engine.NumCircuits:
                 raise GradmapError(f"{path}: defines no circuit; expected `New Circuit.<name>`")
             if engine.ActiveCircuit.Solution.Mode != _SNAPSHOT:
@@ -108,7 +113,7 @@ def compile_circuit(engine: Engine, path: str | pathlib.Path) -> tuple[str, ...]
             engine.Text.Command = "Set ControlMode=Off"
         except DSSException as error:
             raise GradmapError(f"{path}: OpenDSS reports: {one_line(error)}") from error
-    return ()
+    return notes
 
 
 def solve_snapshot(engine: Engine, subject: str) -> None:
@@ -138,9 +143,3 @@ def solve_snapshot(engine: Engine, subject: str) -> None:
         f"{subject}: OpenDSS finds no solution of the snapshot in {_MAX_ITERATIONS} iterations, "
         f"controls frozen{message}"
     )
-
-
-def one_line(error: Exception) -> str:
-    """An OpenDSS error's text on one line."""
-    text = str(error.args[1]) if len(error.args) > 1 else str(error)
-    return " ".join(text.split())

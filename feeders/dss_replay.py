@@ -23,10 +23,10 @@ from gradmap.feeders.dss_batch import Batch, NodeVoltages
 from gradmap.feeders.dss_engine import (
     borrow_engine,
     compile_circuit,
-    one_line,
     return_engine,
 )
 from gradmap.feeders.dss_stand_in import replace_elements
+from gradmap.feeders.dss_text import one_line
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import GROUND, ComplexArray, Feeder, IntArray
 

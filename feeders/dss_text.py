@@ -1,0 +1,181 @@
+"""OpenDSS's command language, as far as to tell what a line would do.
+
+A line is cut into parameters exactly as OpenDSS cuts it (`ParserDel.pas`),
+and a file into lines, so that what is judged is what is run.
+"""
+
+from __future__ import annotations
+
+import codecs
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gradmap.feeders.errors import GradmapError
+
+_OPENING, _CLOSING = "(\"'[{", ")\"']}"
+_BLANKS, _DELIMITERS = " \t", ",="
+_END_OF_TOKEN = re.compile(r"[ \t,=!]|//")
+_END_OF_LINE = re.compile(r"\r\n|\n|\r")
+_COMMENT = "!"
+
+
+class Parameter(NamedTuple):
+    """A parameter of a command: `name=value`, or a value alone.
+
+    Attributes:
+        name: What stands before the sign of equality, or nothing.
+        value: The value without the quotes or brackets around it.
+        raw: The value with them.
+        start: Where the parameter starts in the line.
+        stop: Where the next one starts.
+    """
+
+    name: str
+    value: str
+    raw: str
+    start: int
+    stop: int
+
+
+def parameters(line: str) -> list[Parameter]:
+    """Cuts a line into parameters; a comment is none."""
+    text = line + " "
+    position = _skip_blanks(text, 0)
+    found = []
+    while position < len(text):
+        start = position
+        token, raw, position, last = _token(text, start, " ")
+        name = ""
+        if last == "=":
+            name = token
+            token, raw, position, last = _token(text, position, "=")
+        if position == start:
+            break
+        found.append(Parameter(name, token, raw, start, position))
+    return found
+
+
+def _token(text: str, position: int, last: str) -> tuple[str, str, int, str]:
+    """One token: its text without and with quotes, where it ends, and on what.
+
+    The last delimiter is handed on from token to token as OpenDSS does: at the
+    end of a line, and after a quote, it is the one before.
+    """
+    end = len(text) - 1  # the blank that was added
+    start = position
+    quote = _OPENING.find(text[position])
+    if quote >= 0:
+        stop = text.find(_CLOSING[quote], position + 1, end)
+        token = text[position + 1 : stop if stop >= 0 else end]
+        position = stop + 1 if stop >= 0 else end
+    else:
+        found = _END_OF_TOKEN.search(text, position, end)
+        if found:
+            last = {"//": _COMMENT, "\t": " "}.get(found.group(), found.group())
+        position = found.start() if found else end
+        token = text[start:position]
+    raw = text[start:position]
+    if last == _COMMENT:
+        return token, raw, len(text), last
+    if last == " ":
+        position = _skip_blanks(text, position)
+    if text[position] in _DELIMITERS:
+        last = text[position]
+        position += 1
+    return token, raw, _skip_blanks(text, position), last
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    while position < len(text) - 1 and text[position] in _BLANKS:
+        position += 1
+    return position
+
+
+def command_lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+    """Reads the lines of a file that are not inside a block of comment.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The number of the line, from 1, and the line.
+
+    Raises:
+        GradmapError: If the file cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise GradmapError(f"{path}: cannot be read: {error.strerror}") from None
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    is_comment = False
+    for number, line in enumerate(_END_OF_LINE.split(text), start=1):
+        if line.startswith("/*"):
+            is_comment = True
+        if not is_comment:
+            yield number, line
+        elif "*/" in line:
+            is_comment = False
+
+
+def quoted(name: str) -> str:
+    """A file's name between a pair of marks that are not in it.
+
+    Raises:
+        GradmapError: If it holds all of them.
+    """
+    for opening, closing in zip(_OPENING, _CLOSING, strict=True):
+        if closing not in name:
+            return f"{opening}{name}{closing}"
+    raise GradmapError(f"file name {name!r} holds every kind of quote")
+
+
+def one_line(error: Exception) -> str:
+    """An OpenDSS error's text on one line."""
+    text = str(error.args[1]) if len(error.args) > 1 else str(error)
+    return " ".join(text.split())
+
+
+def find_file(name: str, folder: pathlib.Path) -> pathlib.Path:
+    """Finds a file that a circuit's file names.
+
+    Args:
+        name: Its name as it stands there; backslashes are allowed, and the
+            ending `.dss` may be left out.
+        folder: The folder that names are relative to.
+
+    Raises:
+        GradmapError: If there is none; a file whose name differs by upper and
+            lower case alone is named.
+    """
+    path = folder / name.replace("\\", "/")
+    for candidate in (path, path.with_name(f"{path.name}.dss")):
+        if candidate.is_file():
+            return candidate.resolve()
+    other = _other_case(path) or _other_case(path.with_name(f"{path.name}.dss"))
+    hint = f"; there is {str(other)!r}: upper and lower case differ" if other else ""
+    raise GradmapError(f"no file {name!r}{hint}")
+
+
+def _other_case(path: pathlib.Path) -> pathlib.Path | None:
+    """A file whose path differs by upper and lower case alone."""
+    found = pathlib.Path(path.anchor)
+    for part in path.parts[1:] if path.anchor else path.parts:
+        if part == ".." or (found / part).exists():
+            found = found / part
+            continue
+        try:
+            names = sorted(entry.name for entry in found.iterdir())
+        except OSError:
+            return None
+        match = next((name for name in names if name.lower() == part.lower()), None)
+        if match is None:
+            return None
+        found = found / match
+    return found if found.is_file() else None
