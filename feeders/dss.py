@@ -133,6 +133,7 @@ def _read(engine: Engine, subject: str, on_unsupported: OnUnsupported) -> Feeder
     linear = [element for element in held if element.kind in LINEAR_KINDS]
     y = sum_admittances(linear, num_nodes)
     faults = [f"{name} {reason}" for name, reason in odd.items() if on_unsupported == "raise"]
+    faults += ["on_unsupported='freeze' takes these as they rest"] if faults else []
     faults += study_faults(circuit) + _bus_faults(buses, kv_base)
     faults += _lone_nodes(y.diagonal(), node_names)
     raise_faults(subject, faults)
