@@ -17,6 +17,7 @@ from gradmap.algorithms.learner import GradientLearner
 from gradmap.algorithms.proximal import SURROGATES
 from gradmap.algorithms.rollout import Rollout, environment_gradient
 from gradmap.envs.core import Core
+from gradmap.feeders.powerflow.linear import LinearPowerFlow
 
 
 class GradMAP(GradientLearner):
@@ -47,22 +48,29 @@ class GradMAP(GradientLearner):
         if self._feeder is None:
             self._reuse(done, gradient)
         else:
-            gain = own_state_gain(self.actors, done.observation)
-            self._reuse_on(DayModel(self.core, self._feeder, done, gain), done, gradient)
+            self._reuse_on(*self._model(self._feeder, done, gradient), done)
         return done
 
-    def _reuse_on(self, model: DayModel, done: Rollout, gradient: Tensor) -> None:
-        """Improves the networks on the days of a rollout, played again by the model."""
+    def _model(
+        self, feeder: LinearPowerFlow, done: Rollout, gradient: Tensor
+    ) -> tuple[DayModel, Tensor]:
+        """The model of a rollout, and what of the environment's gradient it leaves out."""
+        gain = own_state_gain(self.actors, done.observation)
+        model = DayModel(self.core, feeder, done, gain)
         days = torch.arange(len(done.days), device=gradient.device)
         start = done.action.clone().requires_grad_(True)
         (known,) = torch.autograd.grad(self.objective(model.outcome(start, days)), start)
-        unknown = gradient - known
+        return model, gradient - known
+
+    def _reuse_on(self, model: DayModel, unknown: Tensor, done: Rollout) -> None:
+        """Improves the networks on the days of a rollout, played again by the model."""
+        days = done.days
         surrogate = SURROGATES[self.config.proximal]
         # Agent first, so that a day's samples of an agent are one run of memory.
         observation = done.observation.permute(2, 0, 1, 3).contiguous()
         usable = done.outcome.is_usable[:, -1]
         for _ in range(self.config.reuse_passes):
-            order = torch.randperm(len(days), generator=self.generator).to(gradient.device)
+            order = torch.randperm(len(days), generator=self.generator).to(unknown.device)
             for rows in order.split(-(-len(days) // self.config.minibatches)):
                 action = self._act(observation[:, rows])
                 left = surrogate(unknown[rows], action - done.action[rows], self.trust_region)

@@ -43,12 +43,36 @@ PARTS = ("observe", "act", "step", "solve", "act_gradient", "solve_gradient")
 of `step` that solves the network, the last two are forward and backward."""
 
 
-class _OnePass(GradMAP):
-    """GradMAP whose reuse can be timed alone."""
+class _InParts(GradMAP):
+    """GradMAP whose iteration can be timed in parts."""
 
-    def reuse_once(self, done: Rollout, gradient: Tensor) -> None:
-        """One pass over the samples; the settings ask for one."""
-        self._reuse(done, gradient)
+    def parts(self, days: Tensor) -> dict[str, Callable[[], Any]]:
+        """What follows the environment gradient of some days, by name.
+
+        Args:
+            days: The days. `[batch]`
+
+        Returns:
+            `model`: making the model; `reuse`: all passes on it; `networks`:
+            as many steps forward and back through the networks alone.
+        """
+        assert self._feeder is not None, "timed with surrogate: model"
+        feeder = self._feeder
+        done, gradient = environment_gradient(self.core, self.actors, days, self.objective)
+        made = self._model(feeder, done, gradient)
+        observation = done.observation.permute(2, 0, 1, 3).contiguous()
+        sizes = torch.arange(len(days)).split(-(-len(days) // self.config.minibatches))
+
+        def networks() -> None:
+            for _ in range(self.config.reuse_passes):
+                for rows in sizes:
+                    self._act(observation[:, rows]).sum().backward()
+
+        return {
+            "model": lambda: self._model(feeder, done, gradient),
+            "reuse": lambda: self._reuse_on(*made, done),
+            "networks": networks,
+        }
 
 
 def environment_section(feeder: Feeder, num_rounds: int) -> Section:
@@ -101,7 +125,8 @@ def learning_section(feeder: Feeder, num_rounds: int) -> Section:
         learner = _learner(core, count)
         days = _days(core, count)
         contenders[f"gradient, {count}"] = _gradient(learner, days), 1
-        contenders[f"pass, {count}"] = _reuse_pass(core, count, days), 1
+        for name, call in _learner(core, count).parts(days).items():
+            contenders[f"{name}, {count}"] = call, 1
         contenders[f"gradmap, {count}"] = _iteration(learner), 1
         other = dataclasses.replace(_tuned("ss-primal-dual"), days_per_batch=count)
         contenders[f"ss, {count}"] = _iteration(SelfSupervised(core, other, _SEED)), 1
@@ -110,8 +135,10 @@ def learning_section(feeder: Feeder, num_rounds: int) -> Section:
         {
             "days_per_batch": count,
             "env_gradient_s": 1 / rates.median(f"gradient, {count}"),
-            "reuse_pass_s": 1 / rates.median(f"pass, {count}"),
-            "reuse_passes": _tuned("gradmap").reuse_passes,
+            "model_s": 1 / rates.median(f"model, {count}"),
+            "reuse_s": 1 / rates.median(f"reuse, {count}"),
+            "reuse_networks_s": 1 / rates.median(f"networks, {count}"),
+            "reuse_steps": _tuned("gradmap").reuse_passes * _tuned("gradmap").minibatches,
             "gradmap_iteration_s": 1 / rates.median(f"gradmap, {count}"),
             "self_supervised_iteration_s": 1 / rates.median(f"ss, {count}"),
         }
@@ -137,9 +164,9 @@ def _days(core: Core, batch: int) -> Tensor:
     return days[torch.arange(batch) * len(days) // batch]
 
 
-def _learner(core: Core, days_per_batch: int) -> GradMAP:
+def _learner(core: Core, days_per_batch: int) -> _InParts:
     config = dataclasses.replace(_tuned("gradmap"), days_per_batch=days_per_batch)
-    return GradMAP(core, config, _SEED)
+    return _InParts(core, config, _SEED)
 
 
 def _no_grad(call: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
@@ -156,13 +183,6 @@ def _gradient(learner: GradientLearner, days: Tensor) -> Callable[[], tuple[Roll
 
 def _iteration(learner: GradientLearner) -> Callable[[], dict[str, float]]:
     return lambda: learner.iterate(0.0)
-
-
-def _reuse_pass(core: Core, days_per_batch: int, days: Tensor) -> Callable[[], None]:
-    config = dataclasses.replace(_tuned("gradmap"), days_per_batch=days_per_batch, reuse_passes=1)
-    learner = _OnePass(core, config, _SEED)
-    done, gradient = _gradient(learner, days)()
-    return lambda: learner.reuse_once(done, gradient)
 
 
 def _parts(core: Core, actors: Actors, days: Tensor) -> dict[str, Callable[[], Any]]:
@@ -244,17 +264,20 @@ def _learning_table(core: Core, rows: Sequence[dict[str, Any]]) -> Table:
         title=f"learning, {core.config.name}: {core.num_agents:,} agents, seconds",
         title_justify="left",
         box=box.SIMPLE,
-        caption="an iteration of GradMAP is one environment gradient and all its passes",
+        caption="an iteration of GradMAP is one environment gradient, the model of its days and "
+        "all steps of reuse on it; networks: the policies' part of those steps",
     )
-    headings = ("days", "environment gradient", "reuse pass", "passes", "GradMAP iteration")
-    for heading in (*headings, "self-supervised iteration"):
+    headings = ("days", "environment gradient", "model", "reuse", "networks", "steps")
+    for heading in (*headings, "GradMAP iteration", "self-supervised iteration"):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
             str(row["days_per_batch"]),
             f"{row['env_gradient_s']:.3f}",
-            f"{row['reuse_pass_s']:.3f}",
-            str(row["reuse_passes"]),
+            f"{row['model_s']:.3f}",
+            f"{row['reuse_s']:.3f}",
+            f"{row['reuse_networks_s']:.3f}",
+            str(row["reuse_steps"]),
             f"{row['gradmap_iteration_s']:.3f}",
             f"{row['self_supervised_iteration_s']:.3f}",
         )
