@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CPU_CHUNK_BYTES = 3 * 2**16  # of one [chunk, port] buffer
 _CUDA_CHUNK = 2**16
+_CUDA_CHUNK_BYTES = 2**28  # at most, of one such buffer of a large feeder
 _FIRST_SWEEP = 10  # iterations before acceleration; ordinary load needs 4 to 6
 _COLD_LOOK = 3  # no cold start has converged to 1e-6 before this iteration
 
@@ -35,9 +36,9 @@ def chunks(network: Network, batch: int) -> list[slice]:
     Returns:
         Slices that cover `range(batch)`; all but the last of equal length.
     """
-    size = _CUDA_CHUNK
+    row = network.num_padded_ports * network.start.element_size()
+    size = max(16, min(_CUDA_CHUNK, _CUDA_CHUNK_BYTES // row))
     if network.device.type == "cpu":
-        row = network.num_padded_ports * network.start.element_size()
         size = max(16, _CPU_CHUNK_BYTES // row // 16 * 16)
     return [slice(k, min(k + size, batch)) for k in range(0, max(batch, 1), size)]
 

@@ -109,7 +109,7 @@ class Network:
                 complex128 either way.
             device: Where the tensors go.
             method: `dense`, `sparse`, or `auto` for the one that costs less:
-                dense up to `DENSE_PORTS` ports. Both give the same answer.
+                dense up to 450 ports. Both give the same answer.
 
         Returns:
             The network.

@@ -7,6 +7,8 @@ ms, torch with MKL 2.5 ms on one thread.) Elsewhere torch does.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -54,7 +56,11 @@ class SparseMatrix:
 def as_tensor(csr: sp.csr_matrix) -> Tensor:
     """Makes a sparse torch tensor of a scipy matrix."""
     pointers, indices, values = map(torch.from_numpy, (csr.indptr, csr.indices, csr.data))
-    return torch.sparse_csr_tensor(pointers, indices, values, size=csr.shape, check_invariants=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            pointers, indices, values, size=csr.shape, check_invariants=True
+        )
 
 
 class Substitution:

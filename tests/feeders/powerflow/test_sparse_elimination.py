@@ -69,7 +69,6 @@ def test_singular_block_is_an_error():
         eliminate(sp.csr_matrix((4, 4)), np.arange(4))
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 def test_torch_multiplies_as_scipy_does():
     """What runs on an accelerator, tried on the CPU."""
     matrix, group = random_matrix(30, 5, seed=1)
