@@ -42,8 +42,9 @@ def synthetic(num_buses: int, seed: int = 0, taps: Taps = None) -> Feeder:
     tap changer; 12.47 kV feeders of up to 1,500 buses each, overhead or
     underground, with a three-phase trunk, laterals of one, two and three
     phases, capacitors, and regulators where the trunk is long; wye and delta
-    loads of every law, some at 480 V behind transformers of their own. Taps
-    stand where voltages are good at the nominal load.
+    loads of constant power, impedance and current, some at 480 V behind
+    transformers of their own. Taps stand where voltages are good at the
+    nominal load.
 
     The same arguments give the same feeder on every machine.
 

@@ -17,8 +17,10 @@ KV = 12.47
 KV_SERVICE = 0.48
 """Voltage behind service transformers, line to line, kV."""
 
-# OpenDSS's models and their shares: constant power, impedance, current, CVR.
-_MODELS = ((0.45, 1), (0.65, 2), (0.85, 5), (1.0, 4))
+# OpenDSS's models and their shares: constant power, impedance and current. Not CVR
+# and ZIP: their laws jump at the ends of the range of voltages for which they hold,
+# and a circuit with a voltage near one has two solutions, or none.
+_MODELS = ((0.5, 1), (0.7, 2), (1.0, 5))
 _SERVICE_WEIGHT = 8.0
 
 
@@ -36,8 +38,7 @@ class SyntheticLoad:
         model: OpenDSS's load model.
         kw: Active power, kW.
         kvar: Reactive power, kvar.
-        is_tight: Whether its law holds from 0.95 to 1.05 p.u. only, not from
-            0.85 to 1.1.
+        range_pu: Voltages from and to which its law holds, p.u.
     """
 
     bus: int
@@ -49,7 +50,7 @@ class SyntheticLoad:
     model: int
     kw: float
     kvar: float
-    is_tight: bool
+    range_pu: tuple[float, float]
 
     def by_phase(self) -> ComplexArray:
         """Power drawn from each phase about, kVA; half to each side of a delta. `[3]`"""
@@ -135,9 +136,9 @@ def _load(
     """A load without power; model and thresholds drawn."""
     drawn = rng.random()
     model = next(model for share, model in _MODELS if drawn < share)
-    is_tight = rng.random() < 0.5
+    range_pu = (0.95, 1.05) if rng.random() < 0.5 else (0.85, 1.1)
     return SyntheticLoad(
-        bus, phases, num_phases, is_delta, is_service, kv, model, 0.0, 0.0, is_tight
+        bus, phases, num_phases, is_delta, is_service, kv, model, 0.0, 0.0, range_pu
     )
 
 

@@ -174,12 +174,11 @@ def _capacitors(plan: FeederPlan) -> Iterator[str]:
 def _loads(plan: FeederPlan) -> Iterator[str]:
     for load in plan.loads:
         bus = plan.bus(load.bus) + ("_s" if load.is_service else "")
-        law = "Vminpu=0.95 Vmaxpu=1.05" if load.is_tight else "Vminpu=0.85 Vmaxpu=1.1"
-        more = " CVRwatts=0.8 CVRvars=3" if load.model == 4 else ""
+        law = "Vminpu={:g} Vmaxpu={:g}".format(*load.range_pu)
         yield (
             f"New Load.{bus} Phases={load.num_phases} Bus1={bus}.{'.'.join(map(str, load.phases))} "
             f"Conn={'Delta' if load.is_delta else 'Wye'} Model={load.model} kV={load.kv:.6g} "
-            f"kW={load.kw:g} kvar={load.kvar:g} {law}{more}"
+            f"kW={load.kw:g} kvar={load.kvar:g} {law}"
         )
 
 
