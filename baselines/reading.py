@@ -19,6 +19,7 @@ from gradmap.envs.devices.battery import BatteryFleet
 from gradmap.envs.devices.generator import GeneratorFleet
 from gradmap.envs.devices.heat_pump import HeatPumpFleet
 from gradmap.envs.observations import FEATURES, TEMP_MIDDLE, TEMP_SCALE, VOLTAGE_SCALE
+from gradmap.envs.sites import site_rating_kw
 from gradmap.feeders.errors import GradmapError
 
 
@@ -56,8 +57,8 @@ class Reader:
         self._fleets = core.fleets
         self._sizes = [fleet.num_devices for fleet in core.fleets]
         # As the core scales the sites' features.
-        rated_kw = torch.tensor(core.feeder.terminals.p_kw, dtype=torch.float32)
-        self._rated_kw = rated_kw.clamp_min(1e-6).to(core.device)
+        rated_kw = torch.tensor(site_rating_kw(core.feeder), dtype=torch.float32)
+        self._rated_kw = rated_kw.to(core.device)
         # Any agent of a terminal will do: all see the same site.
         self.terminals, place = torch.unique(core.agent_terminal, return_inverse=True)
         agents = torch.arange(core.num_agents, device=core.device)

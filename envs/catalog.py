@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import pathlib
+from typing import Any
 
 import torch
 
-from gradmap.envs.config import TaskConfig
+from gradmap.envs.config import AgentMix, TaskConfig
 from gradmap.envs.core import Core, refill_price
 from gradmap.envs.fleet import build_agents
+from gradmap.envs.own_task import own_task
+from gradmap.envs.placement import Placement
 from gradmap.envs.scenarios.build import build_scenarios
 from gradmap.envs.scenarios.storage import load_scenarios
 from gradmap.envs.scenarios.stress import stressed
-from gradmap.feeders.catalog import load_feeder
+from gradmap.envs.task_feeder import load_task_feeder, without_missing_ratings
 from gradmap.feeders.errors import GradmapError
+from gradmap.feeders.model import Feeder
 from gradmap.feeders.storage import load_feeder_file
 
 TASKS = {"ieee123-mixed-v1": TaskConfig()}
@@ -44,9 +48,35 @@ def task_config(task: str | TaskConfig, num_agents: int | None = None) -> TaskCo
     return task if num_agents is None else dataclasses.replace(task, num_agents=num_agents)
 
 
+def check_name(config: TaskConfig) -> None:
+    """Refuses a task that goes by the name of another one.
+
+    A task on the feeder of a published one has its name; one on a feeder of
+    its own has any other.
+
+    Args:
+        config: The task.
+
+    Raises:
+        GradmapError: If the name is a slip, or that of a task on another feeder.
+    """
+    published = TASKS.get(config.name)
+    if published is None and config.feeder in {task.feeder for task in TASKS.values()}:
+        task_config(config.name)  # raises: a name that is not published is a slip
+    if published is not None and published.feeder != config.feeder:
+        raise GradmapError(
+            f"task {config.name} is on feeder {published.feeder}, found feeder {config.feeder}; "
+            "leave task.name out or give another"
+        )
+
+
 def make(
-    task: str | TaskConfig,
+    task: str | TaskConfig | None = None,
     *,
+    feeder: str | pathlib.Path | Feeder | None = None,
+    agents: AgentMix | None = None,
+    difficulty: float | None = None,
+    placement: Placement | None = None,
     num_agents: int | None = None,
     batch_size: int = 8,
     device: torch.device | str = "cpu",
@@ -59,6 +89,13 @@ def make(
 
     Args:
         task: Name of a published task, or a configuration of one's own.
+        feeder: In place of a task, a feeder to make one for, see
+            `gradmap.envs.own_task.own_task`: name in the catalog, path of a
+            circuit's master file, or a feeder, whose taps then stay.
+        agents: Shares of the device types, in place of the task's. Whole
+            numbers are numbers of agents if `num_agents` is not given.
+        difficulty: Rated power of the devices over peak load, likewise.
+        placement: Where the agents sit, likewise.
         num_agents: Number of agents, in place of the task's.
         batch_size: Scenario-days that are stepped together by default.
         device: Torch device.
@@ -73,26 +110,45 @@ def make(
         The core.
 
     Raises:
-        GradmapError: If the task or the stress is unknown, or a file does not
-            fit.
+        GradmapError: If task or feeder are both given or neither is, the task
+            or the stress is unknown, a setting is at fault, or a file does
+            not fit.
     """
-    config = task_config(task, num_agents)
-    if seed is not None:
-        config = dataclasses.replace(config, seed=seed)
-    if feeder_file is None:
-        feeder = load_feeder(config.feeder, config.taps)
+    if (task is None) == (feeder is None):
+        raise GradmapError(
+            "give a task or a feeder: make('ieee123-mixed-v1'), make(feeder='ieee34'), "
+            "make(feeder='my/Master.dss')"
+        )
+    config = own_task(feeder) if feeder is not None else task_config(task or "")
+    changes: dict[str, Any] = {
+        "mix": agents,
+        "difficulty": difficulty,
+        "placement": placement,
+        "seed": seed,
+    }
+    if num_agents is None and agents is not None:
+        num_agents = agents.total()
+    changes["num_agents"] = num_agents
+    if placement is not None and placement.csv is not None and difficulty is None:
+        config = dataclasses.replace(config, difficulty=None)
+    config = dataclasses.replace(
+        config, **{name: value for name, value in changes.items() if value is not None}
+    )
+    if isinstance(feeder, Feeder):
+        known = without_missing_ratings(feeder)
+    elif feeder_file is None:
+        known = load_task_feeder(config)
     else:
-        feeder = load_feeder_file(feeder_file)
+        known = load_feeder_file(feeder_file)
     if scenario_file is None:
-        scenarios = build_scenarios(feeder, config.scenarios)
+        scenarios = build_scenarios(known, config.scenarios)
     else:
         scenarios = load_scenarios(scenario_file)
-    agents = build_agents(config, feeder)
     return Core(
         config,
-        feeder,
+        known,
         scenarios if stress is None else stressed(scenarios, stress),
-        agents,
+        build_agents(config, known),
         batch_size=batch_size,
         device=device,
         refill_usd_per_kwh=refill_price(scenarios),

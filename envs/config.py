@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
+from gradmap.envs.kinds import KINDS, MORE_KINDS
+from gradmap.envs.placement import Placement, count_kinds, read_devices
 from gradmap.envs.scenarios.config import ScenarioConfig
-from gradmap.feeders.errors import raise_faults
+from gradmap.feeders.errors import GradmapError, raise_faults
 
 DAY_TAPS = {
     "creg1a": 1,
@@ -24,6 +27,8 @@ end above 1.05 p.u. on any ordinary day; these are the same pattern at about a
 third of the boost, with which base load alone hardly ever leaves the limits.
 """
 
+_LATER_KEYS = ("placement", "difficulty", *(f"{kind}_kw" for kind in MORE_KINDS))
+
 
 @dataclasses.dataclass(frozen=True)
 class AgentMix:
@@ -33,6 +38,8 @@ class AgentMix:
         battery: Share of batteries.
         heat_pump: Share of heat pumps.
         generator: Share of controllable generators.
+        ev_charger: Share of chargers of electric cars.
+        pv_inverter: Share of photovoltaic inverters that can curtail.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -40,6 +47,8 @@ class AgentMix:
     battery: float = 0.4
     heat_pump: float = 0.4
     generator: float = 0.2
+    ev_charger: float = 0.0
+    pv_inverter: float = 0.0
 
     def counts(self, num_agents: int) -> dict[str, int]:
         """Splits a number of agents by the shares, largest remainders first.
@@ -49,8 +58,14 @@ class AgentMix:
 
         Returns:
             Number of agents of each device type; they sum to `num_agents`.
+            Types that the published task does not have are named only if they
+            have a share.
         """
-        shares = dataclasses.asdict(self)
+        shares = {
+            name: share
+            for name, share in dataclasses.asdict(self).items()
+            if share or name not in MORE_KINDS
+        }
         total = sum(shares.values())
         exact = {name: num_agents * share / total for name, share in shares.items()}
         counts = {name: int(value) for name, value in exact.items()}
@@ -59,6 +74,12 @@ class AgentMix:
             counts[name] += 1
         return counts
 
+    def total(self) -> int | None:
+        """Sum of the shares where they are numbers of agents, whole and more than one in all."""
+        shares = [float(share) for share in dataclasses.astuple(self)]
+        is_whole = all(share.is_integer() for share in shares)
+        return int(sum(shares)) if is_whole and sum(shares) > 1 else None
+
 
 @dataclasses.dataclass(frozen=True)
 class TaskConfig:
@@ -66,7 +87,8 @@ class TaskConfig:
 
     Attributes:
         name: Name of the task, without number of agents.
-        feeder: Name of the feeder in the catalog.
+        feeder: Name of the feeder in the catalog, or path of a circuit's
+            master file, which ends in `.dss`.
         taps: Regulator taps, fixed for the task: one position for every
             regulator control by name, or None for those of the circuit.
         num_agents: Number of agents, at least 1.
@@ -78,6 +100,13 @@ class TaskConfig:
         vmin_pu: Lower voltage limit at every monitored node, p.u.
         vmax_pu: Upper voltage limit at every monitored node, p.u.
         scenarios: Where the days come from.
+        placement: Where the agents are connected.
+        difficulty: Rated power of all devices over the feeder's peak load
+            (rated load times `scenarios.base_load_scale`): all devices are
+            scaled alike to it; None leaves sizes as they are above. Below 50
+            agents it shrinks as `unit_scale` does.
+        ev_charger_kw: Mean rated power of a charger of an electric car.
+        pv_inverter_kw: Mean rated power of a photovoltaic inverter.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -94,22 +123,62 @@ class TaskConfig:
     vmin_pu: float = 0.95
     vmax_pu: float = 1.05
     scenarios: ScenarioConfig = ScenarioConfig(base_load_scale=1.25, pv_penetration=0.5)
+    placement: Placement = Placement()
+    difficulty: float | None = None
+    ev_charger_kw: float = 7.0
+    pv_inverter_kw: float = 6.0
 
     def __post_init__(self) -> None:
-        faults = []
+        faults = [*self.placement.faults(), *self._take_devices()]
         if self.num_agents < 1:
             faults.append(f"num_agents is {self.num_agents}, expected 1 or more")
         shares = dataclasses.asdict(self.mix)
         if min(shares.values()) < 0 or sum(shares.values()) <= 0:
             faults.append(f"mix is {shares}, expected shares of 0 or more with a positive sum")
-        for field in ("battery_kw", "heat_pump_kw", "generator_kw"):
-            if not getattr(self, field) > 0:
-                faults.append(f"{field} is {getattr(self, field)}, expected more than 0")
+        for field in (*(f"{kind}_kw" for kind in KINDS), "difficulty"):
+            value = getattr(self, field)
+            if value is not None and not (0 < value < math.inf):
+                faults.append(f"{field} is {value}, expected more than 0")
         if not 0 < self.vmin_pu < self.vmax_pu:
             faults.append(
                 f"voltage limits are {self.vmin_pu} and {self.vmax_pu}, expected 0 < vmin < vmax"
             )
         raise_faults(f"task {self.name}", faults)
+
+    def _take_devices(self) -> list[str]:
+        """Takes number and mix from a file of devices; returns what is at fault."""
+        if self.placement.csv is None:
+            return []
+        try:
+            counts = count_kinds(read_devices(self.placement.csv))
+        except GradmapError as error:
+            return [str(error)]
+        mix = AgentMix(**{kind: float(counts.get(kind, 0)) for kind in KINDS})
+        known = {field.name: field.default for field in dataclasses.fields(self)}
+        faults = []
+        for name, found in (("num_agents", sum(counts.values())), ("mix", mix)):
+            given = getattr(self, name)
+            if given not in (known[name], found):
+                faults.append(f"{name} is {given}, placement.csv lists {found}; leave {name} out")
+            object.__setattr__(self, name, found)
+        if self.difficulty is not None:
+            faults.append("difficulty scales sizes, which placement.csv gives; leave one out")
+        return faults
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this task from others, as JSON can hold it.
+
+        Keys that came after the first release are left out while they say
+        nothing, so that what was trained before keeps its task.
+        """
+        whole, first = dataclasses.asdict(self), dataclasses.asdict(TaskConfig())
+        for name in _LATER_KEYS:
+            if whole[name] == first[name]:
+                del whole[name]
+        for name in MORE_KINDS:
+            if not whole["mix"][name]:
+                del whole["mix"][name]
+        return whole
 
     @property
     def unit_scale(self) -> float:
@@ -121,3 +190,8 @@ class TaskConfig:
         which loads and devices draw the power they ask for (0.8 to 1.2 p.u.).
         """
         return 1000.0 / max(self.num_agents, 50)
+
+    @property
+    def crowding(self) -> float:
+        """Share of the flexible power that so few agents are given, 1 from 50 up."""
+        return min(self.num_agents, 50) / 50.0

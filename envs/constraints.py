@@ -4,9 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from torch import Tensor
 
-from gradmap.feeders.powerflow.solve import PowerFlow
+from gradmap.feeders.powerflow.network import Network
+from gradmap.feeders.powerflow.solve import PowerFlow, solve_power_flow
+
+NEUTRAL_PU = 0.5
+"""Nodes whose voltage without load is below it are neutrals or dead, and have no band."""
+
+
+@torch.no_grad()
+def monitored_nodes(network: Network) -> Tensor:
+    """Nodes whose voltage has limits: all that can leave them.
+
+    Left out are those of the source's own bus, which no device can move, and
+    neutrals and dead nodes, whose voltage is far below the base by nature.
+
+    Args:
+        network: The network.
+
+    Returns:
+        Their indices, int64, on the network's device. `[monitored]`
+    """
+    nothing = torch.zeros(network.num_terminals, device=network.device)
+    without_load = solve_power_flow(network, nothing, nothing).v_magnitude_pu
+    is_source = torch.tensor(network.feeder.is_source_node, device=network.device)
+    # Not below, as of a network that has no solution without load all nodes are to count.
+    return (~(without_load < NEUTRAL_PU) & ~is_source).nonzero().flatten()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +41,8 @@ class Limits:
     Attributes:
         vmin_pu: Lower limit of every monitored node.
         vmax_pu: Upper limit.
-        monitored: Indices of the monitored nodes: all but those of the
-            source's own bus, which no device can move. `[monitored]`, int64
+        monitored: Indices of the monitored nodes, see `monitored_nodes`.
+            `[monitored]`, int64
         loading_max: Limit of every branch, over its normal rating.
     """
 

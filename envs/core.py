@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gradmap.envs.config import TaskConfig
-from gradmap.envs.constraints import Limits
+from gradmap.envs.constraints import Limits, monitored_nodes
 from gradmap.envs.devices.base import DeviceStep, Surroundings
 from gradmap.envs.devices.days import DeviceDays, join_fleets
 from gradmap.envs.fleet import Agents, move_fleet
@@ -34,6 +34,7 @@ from gradmap.envs.observations import (
 )
 from gradmap.envs.outcome import Outcome
 from gradmap.envs.scenarios.model import ScenarioSet
+from gradmap.envs.sites import site_rating_kw
 from gradmap.envs.state import State
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
@@ -113,7 +114,7 @@ class Core:
         self.limits = Limits(
             config.vmin_pu,
             config.vmax_pu,
-            torch.tensor((~feeder.is_source_node).nonzero()[0], device=self.device),
+            monitored_nodes(self.network),
         )
         self._load_scenarios()
 
@@ -132,7 +133,7 @@ class Core:
         self._clock = clock_features(days.num_steps).to(self.device)
         weekdays = [datetime.date.fromisoformat(date).weekday() for date in days.date]
         self._working_day = tensor([1.0 if day < 5 else -1.0 for day in weekdays])
-        rated_kw = tensor(self.feeder.terminals.p_kw).clamp_min(1e-6)
+        rated_kw = tensor(site_rating_kw(self.feeder))
         self._site = torch.stack((self._base_p_kw / rated_kw, self._pv_kw / rated_kw), dim=-1)
         # One draw per agent and day, so that a day always begins alike.
         generator = torch.Generator().manual_seed(self.config.seed + 1)

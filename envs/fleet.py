@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -14,6 +14,9 @@ from gradmap.envs.devices.base import Fleet
 from gradmap.envs.devices.battery import make_batteries
 from gradmap.envs.devices.generator import make_generators
 from gradmap.envs.devices.heat_pump import make_heat_pumps
+from gradmap.envs.placement import Device, count_kinds, read_devices
+from gradmap.envs.sites import load_kw, site_terminals, site_weights
+from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
 
 FleetT = TypeVar("FleetT")
@@ -70,28 +73,88 @@ def build_agents(config: TaskConfig, feeder: Feeder) -> Agents:
 
     Returns:
         The agents.
+
+    Raises:
+        GradmapError: If there is no place for them on the feeder.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    counts = config.mix.counts(config.num_agents)
-    scale = config.unit_scale
-    makers: dict[str, Callable[[int], Fleet]] = {
-        "battery": lambda n: make_batteries(n, scale * config.battery_kw, generator),
-        "heat_pump": lambda n: make_heat_pumps(n, scale * config.heat_pump_kw, scale, generator),
-        "generator": lambda n: make_generators(n, scale * config.generator_kw, generator),
-    }
-    load_kw = torch.tensor(feeder.terminals.p_kw)
+    if config.placement.csv is not None:
+        return _listed_agents(config, feeder, read_devices(config.placement.csv), generator)
+    scale = real_devices(config, feeder)
+    weights = site_weights(config.placement, feeder)
     fleets: list[Fleet] = []
-    names: list[str] = []
-    kinds: list[str] = []
     terminals: list[Tensor] = []
+    counts = config.mix.counts(config.num_agents)
     for kind, num in counts.items():
         if num == 0:
             continue
-        fleets.append(makers[kind](num))
-        terminals.append(_place(load_kw, num, generator))
-        names += [f"{kind}_{i:04d}" for i in range(num)]
-        kinds += [kind] * num
-    return Agents(tuple(fleets), tuple(names), tuple(kinds), torch.cat(terminals))
+        mean_kw = scale * _size_kw(config, kind)
+        fleets.append(_MAKERS[kind](num, mean_kw, scale, generator, _SPREAD))
+        terminals.append(_place(weights, num, generator))
+    return _join(fleets, {kind: num for kind, num in counts.items() if num}, terminals)
+
+
+def real_devices(config: TaskConfig, feeder: Feeder) -> float:
+    """How many real devices one agent stands for: `difficulty` decides, if it is given.
+
+    Args:
+        config: The task.
+        feeder: Its feeder.
+    """
+    if config.difficulty is None:
+        return config.unit_scale
+    counts = config.mix.counts(config.num_agents)
+    single_kw = sum(num * _size_kw(config, kind) for kind, num in counts.items())
+    peak_kw = config.scenarios.base_load_scale * float(load_kw(feeder).sum())
+    if not peak_kw > 0:
+        raise GradmapError(
+            f"difficulty is a share of the peak load, but feeder {feeder.name} has none: leave "
+            "difficulty out, or give loads and scenarios.base_load_scale a value above 0"
+        )
+    return config.difficulty * peak_kw * config.crowding / single_kw
+
+
+_SPREAD = 0.2
+"""How far the rated power of drawn devices lies from the mean at most, as a share."""
+
+_MAKERS: dict[
+    str, Callable[[int, float | Tensor, float | Tensor, torch.Generator, float], Fleet]
+] = {
+    "battery": lambda n, kw, _, g, spread: make_batteries(n, kw, g, spread),
+    "heat_pump": lambda n, kw, houses, g, spread: make_heat_pumps(n, kw, houses, g, spread),
+    "generator": lambda n, kw, _, g, spread: make_generators(n, kw, g, spread),
+}
+"""Makes the devices of a type: number, mean kW, how many real ones each is, draws, spread."""
+
+
+def _size_kw(config: TaskConfig, kind: str) -> float:
+    """Mean rated power of a single real device, kW."""
+    size: float = getattr(config, f"{kind}_kw")
+    return size
+
+
+def _listed_agents(
+    config: TaskConfig, feeder: Feeder, devices: Sequence[Device], generator: torch.Generator
+) -> Agents:
+    """The devices of a file, each of the size it states, type by type."""
+    fleets, terminals = [], []
+    at = site_terminals(devices, feeder)
+    counts = count_kinds(devices)
+    for kind, num in counts.items():
+        own = [i for i, device in enumerate(devices) if device.kind == kind]
+        size_kw = torch.tensor([devices[i].size_kw for i in own])
+        houses = size_kw / _size_kw(config, kind)
+        fleets.append(_MAKERS[kind](num, size_kw, houses, generator, 0.0))
+        terminals.append(at[own])
+    return _join(fleets, counts, terminals)
+
+
+def _join(
+    fleets: Sequence[Fleet], counts: Mapping[str, int], terminals: Sequence[Tensor]
+) -> Agents:
+    names = tuple(f"{kind}_{i:04d}" for kind, num in counts.items() for i in range(num))
+    kinds = tuple(kind for kind, num in counts.items() for _ in range(num))
+    return Agents(tuple(fleets), names, kinds, torch.cat(list(terminals)))
 
 
 def move_fleet(fleet: FleetT, device: torch.device) -> FleetT:

@@ -82,6 +82,21 @@ def take_option(arguments: Sequence[str], name: str) -> str | None:
     return found
 
 
+def take_feeder(arguments: Sequence[str]) -> str | None:
+    """The feeder named by `--feeder`, or by `--task.feeder`, which says the same.
+
+    Args:
+        arguments: What follows the command.
+
+    Raises:
+        GradmapError: If the two differ, or one has no value.
+    """
+    short, long = take_option(arguments, "--feeder"), take_option(arguments, "--task.feeder")
+    if short is not None and long is not None and short != long:
+        raise GradmapError(f"--feeder {short} and --task.feeder {long}: name one of them")
+    return long if short is None else short
+
+
 def _unknown(words: Sequence[str], options: Any) -> str:
     flags = [word for word in words if word.startswith("-")]
     if not flags:

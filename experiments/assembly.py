@@ -14,7 +14,7 @@ from torch import Tensor
 import gradmap
 from gradmap.algorithms.checkpoint import load_checkpoint, save_checkpoint
 from gradmap.algorithms.trainer import Trainer
-from gradmap.envs.catalog import make, task_config
+from gradmap.envs.catalog import check_name, make
 from gradmap.envs.config import TaskConfig
 from gradmap.envs.core import Core
 from gradmap.envs.counters import Counters
@@ -110,7 +110,7 @@ def assemble(config: RunConfig, stress: str | None = None) -> Assembly:
     """
     check_installed([config.method])  # before the core, which takes seconds
     torch.set_num_threads(config.threads)
-    task_config(config.task.name)  # a name that is not published is a slip
+    check_name(config.task)
     spec = method_spec(config.method)
     settings = None if spec.settings is None else getattr(config, spec.settings)
     core = make(
@@ -126,7 +126,7 @@ def assemble(config: RunConfig, stress: str | None = None) -> Assembly:
 
 def task_label(task: TaskConfig) -> str:
     """Name, size and fingerprint of a task; equal only for equal tasks."""
-    text = json.dumps(dataclasses.asdict(task), sort_keys=True)
+    text = json.dumps(task.identity(), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return f"{task.name} with {task.num_agents} agents ({digest})"
 

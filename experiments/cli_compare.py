@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from gradmap.experiments.arguments import parse, take_option
+from gradmap.experiments.arguments import parse, take_feeder, take_option
 from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import load_compare_config, run_configs
 from gradmap.experiments.signals import EXIT_CODE
@@ -40,7 +40,10 @@ class Arguments:
 
     Attributes:
         config: YAML file of settings, or the name of a bundled one.
-        out: Folder of the comparison; results/CONFIG if not given.
+        feeder: Feeder to compare on, in place of the task's: a name of
+            `gradmap feeders`, or the path of a circuit's master .dss file.
+        out: Folder of the comparison; results/CONFIG if not given, with the
+            task's name behind it where a feeder is named.
         fresh: Train anew: delete the runs that the folder holds.
         retry_failed: Try the runs again that have failed.
         engine: Where the runs go: processes on this machine, or tasks on a
@@ -55,6 +58,7 @@ class Arguments:
     """
 
     config: str = DEFAULT
+    feeder: str | None = None
     out: pathlib.Path | None = None
     fresh: bool = False
     retry_failed: bool = False
@@ -78,7 +82,7 @@ def run(command: str, words: Sequence[str]) -> int:
     arguments = _arguments(list(words))
     settings, source = arguments.settings, arguments.from_checkpoints
     out = arguments.out or pathlib.Path("results") / (
-        pathlib.Path(arguments.config).stem if source is None else f"{source.name}-checkpoints"
+        _folder(arguments) if source is None else f"{source.name}-checkpoints"
     )
     # Here, not above: help and faults on the command line need no torch.
     from gradmap.experiments import compare
@@ -111,10 +115,18 @@ def _arguments(words: list[str]) -> Arguments:
     if first is not None and option is not None:
         raise GradmapError(f"gradmap compare: {first} and --config {option}: name one of them")
     config = first or option or DEFAULT
-    default = Arguments(config=config, settings=load_compare_config(config))
+    feeder = take_feeder(words)
+    settings = load_compare_config(config, feeder)
+    default = Arguments(config=config, feeder=feeder, settings=settings)
     parsed = parse(Arguments, words, "gradmap compare", DESCRIPTION, default)
     run_configs(parsed.settings)  # overrides may name unknown methods
     return parsed
+
+
+def _folder(arguments: Arguments) -> str:
+    """Name of the folder where none is given."""
+    stem = pathlib.Path(arguments.config).stem
+    return stem if arguments.feeder is None else f"{stem}-{arguments.settings.task.name}"
 
 
 def _name_checkpoints(words: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 import pydantic
 from tyro.conf import Suppress, arg
 
-from gradmap.experiments.arguments import parse, take_option
+from gradmap.experiments.arguments import parse, take_feeder, take_option
 from gradmap.experiments.config import RunConfig
 from gradmap.experiments.config_load import check_run_config, load_run_config
 from gradmap.experiments.registry import METHODS, method_spec
@@ -31,12 +31,15 @@ class Arguments:
 
     Attributes:
         config: YAML file of settings, or the name of a bundled one.
+        feeder: Feeder to train on, in place of the task's: a name of `gradmap
+            feeders`, or the path of a circuit's master .dss file.
         resume: Folder of a run to continue; its settings hold.
         out: Folder of the new run; runs/METHOD-TIME if not given.
         settings: The run.
     """
 
     config: str | None = None
+    feeder: str | None = None
     resume: pathlib.Path | None = None
     out: pathlib.Path | None = None
     settings: Annotated[RunConfig, arg(name="")] = RunConfig()
@@ -75,13 +78,15 @@ def _arguments(words: list[str]) -> Arguments:
     if resume is not None and not is_help:
         if config is not None:
             raise GradmapError("--resume continues with the run's own settings; leave out --config")
+        if take_feeder(words) is not None:
+            raise GradmapError("--resume continues on the run's own feeder; leave out --feeder")
         settings = RunFolder.open(pathlib.Path(resume)).config
         if method not in (None, settings.method):
             raise GradmapError(f"{resume} was trained by {settings.method}, not by {method}")
     elif method is None and not is_help:
         raise GradmapError(f"gradmap train: name a method first: {', '.join(METHODS)}")
     else:
-        settings = load_run_config(method or "gradmap", config)
+        settings = load_run_config(method or "gradmap", config, take_feeder(words))
     # Options of other methods are read all the same: what is wrong with them is said below.
     default = _own_options(settings) if is_help and method else Arguments(settings=settings)
     parsed = parse(type(default), words, "gradmap train METHOD", DESCRIPTION, default)

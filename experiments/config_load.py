@@ -15,7 +15,9 @@ from gradmap.experiments.sections import SECTIONS
 from gradmap.feeders.errors import GradmapError, raise_faults
 
 
-def load_run_config(method: str, source: str | pathlib.Path | None = None) -> RunConfig:
+def load_run_config(
+    method: str, source: str | pathlib.Path | None = None, feeder: str | None = None
+) -> RunConfig:
     """Builds the configuration of a run.
 
     Args:
@@ -30,7 +32,7 @@ def load_run_config(method: str, source: str | pathlib.Path | None = None) -> Ru
     spec = method_spec(method)
     values = {} if source is None else _of_comparison(load_yaml(source), spec)
     values["method"] = method
-    return _build(RunConfig, _default_run(spec).model_dump(mode="json"), values, source)
+    return _build(RunConfig, _default_run(spec).model_dump(mode="json"), values, source, feeder)
 
 
 def check_run_config(config: RunConfig) -> RunConfig:
@@ -107,17 +109,18 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = 
     return found
 
 
-def load_compare_config(source: str | pathlib.Path) -> CompareConfig:
+def load_compare_config(source: str | pathlib.Path, feeder: str | None = None) -> CompareConfig:
     """Builds the configuration of a comparison.
 
     Args:
         source: YAML file or name of a bundled configuration.
+        feeder: Feeder of the task, in place of the file's; see `own_task`.
 
     Raises:
         GradmapError: If the file cannot be used; names all faults.
     """
     config = _build(
-        CompareConfig, CompareConfig().model_dump(mode="json"), load_yaml(source), source
+        CompareConfig, CompareConfig().model_dump(mode="json"), load_yaml(source), source, feeder
     )
     run_configs(config)
     return config
@@ -180,6 +183,9 @@ def has_seeds(spec: MethodSpec) -> bool:
 
 
 _SHARED = frozenset(CompareConfig.model_fields) & frozenset(RunConfig.model_fields)
+_OF_FEEDER = ("name", "feeder", "taps", "difficulty", "scenarios")
+"""Keys of a task whose values follow from its feeder, see `own_task`."""
+
 _TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -192,10 +198,17 @@ def _tasks(config: CompareConfig, faults: list[str]) -> dict[str, dict[str, Any]
         if not _TASK_NAME.fullmatch(name):
             faults.append(f"task {name!r} names a folder: use letters, digits, '.', '_' and '-'")
             continue
-        published = over.get("name")
-        base = whole if published in (None, whole["name"]) else merge(whole, _published(published))
-        tasks[name] = merge(base, over)
+        tasks[name] = merge(_task_base(whole, over), over)
     return tasks
+
+
+def _task_base(whole: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a task of several before those of its own."""
+    published, feeder = over.get("name"), over.get("feeder")
+    if isinstance(feeder, str) and feeder != whole["feeder"]:
+        own = _of_feeder(feeder, over)
+        return {**whole, **{key: own[key] for key in _OF_FEEDER}}
+    return whole if published in (None, whole["name"]) else merge(whole, _published(published))
 
 
 def _method_runs(
@@ -219,17 +232,43 @@ def _method_runs(
 
 
 def _build(
-    model: type[Model], defaults: Mapping[str, Any], values: dict[str, Any], source: Any
+    model: type[Model],
+    defaults: Mapping[str, Any],
+    values: dict[str, Any],
+    source: Any,
+    feeder: str | None = None,
 ) -> Model:
     """Lays a file's values over the defaults of the task that it names."""
     subject = "configuration" if source is None else str(source)
     task = values.get("task")
     if isinstance(task, str):
         values = {**values, "task": {"name": task}}
-    name = values["task"].get("name") if isinstance(values.get("task"), dict) else None
-    if isinstance(name, str) and name != TaskConfig().name:
-        defaults = merge(defaults, {"task": _published(name)})
-    return validate(model, merge(defaults, values), defaults, subject)
+    if feeder is not None and isinstance(values.get("task", {}), dict):
+        values = {**values, "task": {**values.get("task", {}), "feeder": feeder}}
+    given = values["task"] if isinstance(values.get("task"), dict) else {}
+    known = {**defaults, "task": _task_defaults(defaults["task"], given)}
+    return validate(model, merge(known, values), known, subject)
+
+
+def _task_defaults(known: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a task before those given: of the task or the feeder that they name."""
+    name, feeder = given.get("name"), given.get("feeder")
+    if set(known) <= set(given):  # nothing is left to fill in
+        return known
+    if isinstance(feeder, str) and feeder != known["feeder"] and feeder != TaskConfig().feeder:
+        # Not merged: taps by name are those of one feeder.
+        return _of_feeder(feeder, given)
+    return _published(name) if isinstance(name, str) and name != known["name"] else known
+
+
+def _of_feeder(feeder: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    # Here, not above: see `_published`.
+    from gradmap.envs.own_task import own_task
+
+    placement = given.get("placement")
+    is_listed = isinstance(placement, Mapping) and placement.get("csv") is not None
+    dumped: dict[str, Any] = RunConfig(task=own_task(feeder)).model_dump(mode="json")["task"]
+    return {**dumped, "difficulty": None} if is_listed else dumped
 
 
 def _published(name: str) -> dict[str, Any]:

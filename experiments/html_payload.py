@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from gradmap.envs.config import TaskConfig
+from gradmap.envs.task_feeder import load_task_feeder
 from gradmap.experiments.compare_table import calibration
 from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import run_configs
@@ -27,7 +28,6 @@ from gradmap.experiments.summary import (
     profiles,
     summarise_results,
 )
-from gradmap.feeders.catalog import load_feeder
 
 MAX_POINTS = 120
 """Judgements in training that the report keeps of each run, evenly spread."""
@@ -76,7 +76,7 @@ def payload(results: Results) -> dict[str, Any]:
 
 def _task(results: Results, task: str) -> dict[str, Any]:
     config, setting = results.config, _setting(results.config, task)
-    feeder = load_feeder(setting.feeder, setting.taps)
+    feeder = load_task_feeder(setting)
     tables: dict[str, Any] = {
         split: finite(summarise_results(results, task, split)) for split in config.splits
     }

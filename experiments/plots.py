@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from gradmap.envs.scenarios.stress import STRESSES
+from gradmap.envs.task_feeder import load_task_feeder
 from gradmap.experiments.compare_table import Report
 from gradmap.experiments.config_load import has_seeds, run_configs
 from gradmap.experiments.judged import judged_dates, judged_runs
@@ -16,7 +17,6 @@ from gradmap.experiments.plot_training import training_curves
 from gradmap.experiments.plot_voltages import voltage_envelopes
 from gradmap.experiments.registry import METHODS
 from gradmap.experiments.results import Results, RunResult
-from gradmap.feeders.catalog import load_feeder
 
 
 def draw_all(report: Report, results: Results, out: pathlib.Path) -> list[pathlib.Path]:
@@ -42,7 +42,7 @@ def draw_all(report: Report, results: Results, out: pathlib.Path) -> list[pathli
         files.append(tradeoff(report.rows, out / "cost_and_violation.png"))
     configs = run_configs(results.config)
     task = next(run.task for key, run in configs.items() if key.task == report.task)
-    feeder = load_feeder(task.feeder, task.taps)
+    feeder = load_task_feeder(task)
     shown: dict[str, pathlib.Path] = {
         name: voltages[name] for name in ("selfish", "gradmap") if name in voltages
     }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from dss import DSSException
 
+from gradmap.feeders.dss_controls import read_controls
 from gradmap.feeders.dss_engine import (
     Engine,
     borrow_engine,
@@ -113,7 +114,10 @@ def read_feeder(
         feeder = _read(engine, str(path), on_unsupported)
         origin = origin or str(pathlib.Path(path).resolve())
         notes = (*notes, *feeder.notes)
-        return dataclasses.replace(feeder, name=name or feeder.name, origin=origin, notes=notes)
+        controls = read_controls(engine, feeder)  # moves what can move, so it comes last
+        return dataclasses.replace(
+            feeder, name=name or feeder.name, origin=origin, notes=notes, controls=controls
+        )
     except DSSException as error:
         raise GradmapError(f"{path}: OpenDSS reports: {one_line(error)}") from error
     finally:

@@ -12,16 +12,17 @@ import dataclasses
 import enum
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-ComplexArray = npt.NDArray[np.complex128]
+from gradmap.feeders.arrays import BoolArray as BoolArray
+from gradmap.feeders.arrays import ComplexArray as ComplexArray
+from gradmap.feeders.arrays import FloatArray as FloatArray
+from gradmap.feeders.arrays import Frozen
+from gradmap.feeders.arrays import IntArray as IntArray
+from gradmap.feeders.controls import Controls
 
 OnUnsupported = Literal["raise", "freeze"]
 """What becomes of elements that a `Feeder` cannot hold."""
@@ -62,31 +63,8 @@ class LoadModel(enum.IntEnum):
     GENERATOR_LIMITED = 17
 
 
-def _freeze(value: Any) -> None:
-    """Makes the memory behind an array or sparse matrix read-only."""
-    if isinstance(value, np.ndarray):
-        value.setflags(write=False)
-    elif isinstance(value, (sp.csr_matrix, sp.csc_matrix)):
-        for part in (value.data, value.indices, value.indptr):
-            part.setflags(write=False)
-
-
-class _Frozen:
-    """Base of the records here: every array they hold is read-only."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            _freeze(getattr(self, field.name))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # Unpickled arrays come back writable; freeze them again.
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-            _freeze(value)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class Terminals(_Frozen):
+class Terminals(Frozen):
     """Where power is drawn or injected: one phase each, across a pair of nodes.
 
     A three-phase load is three terminals. Generators, PV systems and storage
@@ -138,7 +116,7 @@ class Terminals(_Frozen):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Branches(_Frozen):
+class Branches(Frozen):
     """Lines, switches and transformers, and the conductors that they hold.
 
     Attributes:
@@ -175,7 +153,7 @@ class Branches(_Frozen):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Regulators(_Frozen):
+class Regulators(Frozen):
     """Voltage regulators and their control settings. All `[regulator]`.
 
     Attributes:
@@ -216,7 +194,7 @@ class Regulators(_Frozen):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Feeder(_Frozen):
+class Feeder(Frozen):
     """A three-phase feeder at fixed taps, as OpenDSS compiled it.
 
     Attributes:
@@ -242,6 +220,7 @@ class Feeder(_Frozen):
         regulators: Regulators at the taps of `y_siemens`.
         bus_names: Buses in the circuit's order. `[bus]`
         bus_xy: Coordinates, NaN where the circuit gives none. `[bus, 2]`
+        controls: What can move, how the admittance follows, and the controls.
     """
 
     name: str
@@ -260,6 +239,7 @@ class Feeder(_Frozen):
     regulators: Regulators
     bus_names: tuple[str, ...]
     bus_xy: FloatArray
+    controls: Controls = dataclasses.field(default_factory=Controls.none)
 
     @classmethod
     def from_dss(

@@ -11,12 +11,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from gradmap.feeders.controls import (
+    Adjustable,
+    CapacitorControls,
+    Capacitors,
+    Controls,
+    RegulatorControls,
+)
 from gradmap.feeders.errors import GradmapError, raise_faults
 from gradmap.feeders.files import replacing
 from gradmap.feeders.model import GROUND, Branches, Feeder, LoadModel, Regulators, Terminals
 
 _FORMAT = "gradmap-feeder"
-_VERSION = 2
+_VERSION = 3
 
 
 class _Field(NamedTuple):
@@ -74,6 +81,41 @@ _ARRAYS: dict[str, _Field] = {
         },
         "regulator",
     ),
+    "controls.held": _Field("U", ("capacitor held",)),
+    **_fields("controls.adjustable.", {"i": "element node conductor"}, "wire"),
+    **_fields(
+        "controls.adjustable.",
+        {"i": "row column", "c": "fixed_siemens linear_siemens square_siemens"},
+        "entry",
+    ),
+    **_fields("controls.capacitors.", {"U": "name bus", "f": "kvar", "b": "is_on"}, "capacitor"),
+    **_fields(
+        "controls.regulator.",
+        {
+            "U": "held",
+            "i": "max_change direction phase",
+            "f": "delay_s winding_v probe_ratio limit_v",
+            "b": "is_inverse",
+        },
+        "regulator control",
+    ),
+    **_fields(
+        "controls.regulator.",
+        {"i": "probe_regulator probe_from probe_to probe_wire"},
+        "regulator probe",
+    ),
+    **_fields(
+        "controls.capacitor.",
+        {
+            "U": "name",
+            "i": "capacitor kind phase",
+            "f": "on off on_delay_s off_delay_s pt_ratio ct_ratio low_v high_v",
+        },
+        "capacitor control",
+    ),
+    **_fields(
+        "controls.capacitor.", {"i": "probe_control probe_from probe_to"}, "capacitor probe"
+    ),
 }
 
 # Sparse matrices: class and what rows and columns count.
@@ -82,6 +124,7 @@ _MATRICES: dict[str, tuple[Any, str, str]] = {
     "y_source_siemens": (sp.csc_matrix, "node", "node"),
     "branches.current_siemens": (sp.csr_matrix, "conductor", "node"),
     "branches.series_siemens": (sp.csr_matrix, "node", "node"),
+    "controls.capacitor.current_siemens": (sp.csr_matrix, "capacitor probe", "node"),
 }
 _MATRIX_PARTS = {"data": "c", "indices": "i", "indptr": "i"}
 
@@ -95,6 +138,14 @@ _COUNTED_BY = {
     "branch": "branches.name",
     "conductor": "branches.conductor_branch",
     "regulator": "regulators.control",
+    "capacitor held": "controls.held",
+    "wire": "controls.adjustable.element",
+    "entry": "controls.adjustable.row",
+    "capacitor": "controls.capacitors.name",
+    "regulator control": "controls.regulator.held",
+    "regulator probe": "controls.regulator.probe_regulator",
+    "capacitor control": "controls.capacitor.name",
+    "capacitor probe": "controls.capacitor.probe_control",
 }
 
 # Smallest value and the count that values stay below, for indices.
@@ -103,6 +154,19 @@ _INDICES = {
     "terminals.node_to": (GROUND, "node"),
     "branches.conductor_branch": (0, "branch"),
     "branches.conductor_node": (0, "node"),
+    "controls.adjustable.element": (0, "element"),
+    "controls.adjustable.node": (0, "node"),
+    "controls.adjustable.conductor": (-1, "conductor"),
+    "controls.adjustable.row": (0, "wire"),
+    "controls.adjustable.column": (0, "wire"),
+    "controls.regulator.probe_regulator": (0, "regulator control"),
+    "controls.regulator.probe_from": (0, "node"),
+    "controls.regulator.probe_to": (GROUND, "node"),
+    "controls.regulator.probe_wire": (-1, "wire"),
+    "controls.capacitor.capacitor": (0, "capacitor"),
+    "controls.capacitor.probe_control": (0, "capacitor control"),
+    "controls.capacitor.probe_from": (0, "node"),
+    "controls.capacitor.probe_to": (GROUND, "node"),
 }
 _MAY_BE_NAN = {"bus_xy"}
 _KIND_NAMES = {"U": "text", "i": "whole numbers", "f": "numbers", "c": "complex", "b": "true/false"}
@@ -153,6 +217,7 @@ def load_feeder_file(path: str | pathlib.Path) -> Feeder:
         "two": 2,
         "seven": 7,
     }
+    counts["element"] = counts["regulator"] + counts["capacitor"]
     raise_faults(str(path), _shape_faults(arrays, counts))
     raise_faults(str(path), _value_faults(arrays, counts))
     return _build(arrays, counts)
@@ -235,6 +300,11 @@ def _value_faults(arrays: Mapping[str, Any], counts: Mapping[str, int]) -> list[
                 f"{name} goes from {array.min()} to {array.max()}, expected {low} to "
                 f"{counts[axis] - 1}"
             )
+    if counts["regulator control"] not in (0, counts["regulator"]):
+        faults.append(
+            f"controls.regulator has {counts['regulator control']} rows, expected "
+            f"{counts['regulator']}, one for each regulator, or none"
+        )
     unknown = sorted(set(arrays["terminals.model"].tolist()) - {int(m) for m in LoadModel})
     if unknown:
         faults.append(f"terminals.model holds {unknown}, expected {[int(m) for m in LoadModel]}")
@@ -263,4 +333,11 @@ def _build(arrays: Mapping[str, Any], counts: Mapping[str, int]) -> Feeder:
         terminals=Terminals(**part("terminals")),
         branches=Branches(**part("branches")),
         regulators=Regulators(**part("regulators")),
+        controls=Controls(
+            **part("controls"),
+            adjustable=Adjustable(**part("controls.adjustable")),
+            capacitors=Capacitors(**part("controls.capacitors")),
+            regulator=RegulatorControls(**part("controls.regulator")),
+            capacitor=CapacitorControls(**part("controls.capacitor")),
+        ),
     )

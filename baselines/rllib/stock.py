@@ -25,7 +25,7 @@ from gradmap.envs.catalog import task_config
 from gradmap.envs.fleet import build_agents
 from gradmap.envs.reward import RewardConfig
 from gradmap.envs.rllib import MULTI_AGENT, register
-from gradmap.feeders.catalog import load_feeder
+from gradmap.envs.task_feeder import load_task_feeder
 from gradmap.feeders.errors import raise_faults
 
 Layout = Literal["agent", "type"]
@@ -122,7 +122,7 @@ def stock_config(
             no such task or layout.
     """
     task = task_config(env.removeprefix("gradmap/"), num_agents)
-    names = build_agents(task, load_feeder(task.feeder, task.taps)).names
+    names = build_agents(task, load_task_feeder(task)).names
     register()  # ray may have been shut down since the import
     config = stock_layout(
         settings, names, steps_per_day=task.scenarios.steps_per_day, layout=layout

@@ -112,19 +112,22 @@ class BatteryFleet:
         return 2.0 * state[..., 0] / self.energy_max_kwh - 1.0
 
 
-def make_batteries(num: int, mean_kw: float, generator: torch.Generator) -> BatteryFleet:
+def make_batteries(
+    num: int, mean_kw: float | Tensor, generator: torch.Generator, spread: float = 0.2
+) -> BatteryFleet:
     """Draws a fleet of batteries.
 
     Args:
         num: Number of batteries.
-        mean_kw: Mean rated power, kW.
+        mean_kw: Mean rated power, kW; one for all, or `[device]`.
         generator: Source of the draws, on the CPU.
+        spread: How far rated powers lie from the mean at most, as a share.
 
     Returns:
         The fleet, on the CPU: power within 20 % of the mean, 2.5 to 3 hours
         of storage, 88 to 94 % round trip, 3 to 4 cents wear a kWh.
     """
-    p_max = mean_kw * uniform(0.8, 1.2, num, generator)
+    p_max = mean_kw * uniform(1.0 - spread, 1.0 + spread, num, generator)
     return BatteryFleet(
         p_max_kw=p_max,
         energy_max_kwh=p_max * uniform(2.5, 3.0, num, generator),

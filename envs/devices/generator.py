@@ -109,20 +109,23 @@ class GeneratorFleet:
         return 2.0 * state[..., 0] / self.p_max_kw - 1.0
 
 
-def make_generators(num: int, mean_kw: float, generator: torch.Generator) -> GeneratorFleet:
+def make_generators(
+    num: int, mean_kw: float | Tensor, generator: torch.Generator, spread: float = 0.2
+) -> GeneratorFleet:
     """Draws a fleet of generators.
 
     Args:
         num: Number of generators.
-        mean_kw: Mean rated power, kW.
+        mean_kw: Mean rated power, kW; one for all, or `[device]`.
         generator: Source of the draws, on the CPU.
+        spread: How far rated powers lie from the mean at most, as a share.
 
     Returns:
         The fleet, on the CPU: power within 20 % of the mean, 40 to 60 % of it
         a step in ramp, fuel at 13 to 17 cents a kWh rising by 4 to 8 cents
         of marginal cost up to rated power.
     """
-    p_max = mean_kw * uniform(0.8, 1.2, num, generator)
+    p_max = mean_kw * uniform(1.0 - spread, 1.0 + spread, num, generator)
     return GeneratorFleet(
         p_max_kw=p_max,
         ramp_kw=p_max * uniform(0.4, 0.6, num, generator),

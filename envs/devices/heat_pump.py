@@ -155,22 +155,27 @@ class HeatPumpFleet:
 
 
 def make_heat_pumps(
-    num: int, mean_kw: float, houses: float, generator: torch.Generator
+    num: int,
+    mean_kw: float | Tensor,
+    houses: float | Tensor,
+    generator: torch.Generator,
+    spread: float = 0.2,
 ) -> HeatPumpFleet:
     """Draws a fleet of heat pumps.
 
     Args:
         num: Number of heat pumps.
-        mean_kw: Mean rated electric power, kW.
-        houses: How many real houses one heat pump stands for.
+        mean_kw: Mean rated electric power, kW; one for all, or `[device]`.
+        houses: How many real houses one heat pump stands for, likewise.
         generator: Source of the draws, on the CPU.
+        spread: How far rated powers lie from the mean at most, as a share.
 
     Returns:
         The fleet, on the CPU. Each unit is sized to hold its lower band edge
         at -14 degC with a tenth to spare; time constants of 30 to 60 hours
         (light to heavy houses); bands of 3 K above 19 to 20.5 degC.
     """
-    p_max = mean_kw * uniform(0.8, 1.2, num, generator)
+    p_max = mean_kw * uniform(1.0 - spread, 1.0 + spread, num, generator)
     low = uniform(19.0, 20.5, num, generator)
     gain = uniform(1.5, 3.0, num, generator)
     design = torch.tensor(-14.0)
@@ -182,5 +187,5 @@ def make_heat_pumps(
         gain_k=gain,
         comfort_low_degc=low,
         comfort_high_degc=low + 3.0,
-        discomfort_usd_per_kh=torch.full((num,), DISCOMFORT_USD_PER_KH * houses),
+        discomfort_usd_per_kh=torch.zeros(num) + DISCOMFORT_USD_PER_KH * houses,
     )

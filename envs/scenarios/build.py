@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,11 @@ def build_scenarios(feeder: Feeder, config: ScenarioConfig | None = None) -> Sce
     load, photovoltaics, weather and tariff draw from streams of their own, so
     that a change to one leaves the others.
 
+    Generators, PV systems and storage of the circuit are part of the base
+    load, with a sign of their own: see `_keep_plants`.
+
     Args:
-        feeder: The feeder; only its load terminals matter.
+        feeder: The feeder; only its terminals matter.
         config: Settings; the defaults if left out.
 
     Returns:
@@ -51,7 +55,9 @@ def build_scenarios(feeder: Feeder, config: ScenarioConfig | None = None) -> Sce
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(4)]
     load_rng, solar_rng, weather_rng, tariff_rng = streams
     p_kw, q_kvar = feeder.terminals.p_kw, feeder.terminals.q_kvar
-    shapes = _to_steps(base_load_shapes(year, len(p_kw), config, load_rng), config.steps_per_day)
+    quarters = base_load_shapes(year, len(p_kw), config, load_rng)
+    _keep_plants(quarters, year, feeder.terminals.kind)
+    shapes = _to_steps(quarters, config.steps_per_day)
     pv_kw = _to_steps(solar_generation(year, p_kw, config, solar_rng), config.steps_per_day)
     return ScenarioSet(
         date=year.date,
@@ -64,6 +70,20 @@ def build_scenarios(feeder: Feeder, config: ScenarioConfig | None = None) -> Sce
         dt_hours=config.dt_hours,
         terminal_names=feeder.terminals.name,
     )
+
+
+def _keep_plants(shapes: npt.NDArray[np.float32], year: ProfileYear, kinds: Sequence[str]) -> None:
+    """Puts what is no load in its place, per unit of what it does in the circuit.
+
+    Generators and storage stay as they are, PV systems follow the measured
+    sun, whose highest quarter hour of the year gives the circuit's power.
+    """
+    sun = year.solar.mean(axis=2)
+    for terminal, kind in enumerate(kinds):
+        if kind == "pvsystem":
+            shapes[:, :, terminal] = sun / sun.max()
+        elif kind != "load":
+            shapes[:, :, terminal] = 1.0
 
 
 def _check_ratings(feeder: Feeder) -> None:
