@@ -113,9 +113,7 @@ _ARRAYS: dict[str, _Field] = {
         },
         "capacitor control",
     ),
-    **_fields(
-        "controls.capacitor.", {"i": "probe_control probe_from probe_to"}, "capacitor probe"
-    ),
+    **_fields("controls.capacitor.", {"i": "probe_control probe_from probe_to"}, "capacitor probe"),
 }
 
 # Sparse matrices: class and what rows and columns count.

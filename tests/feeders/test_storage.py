@@ -133,7 +133,7 @@ def test_a_single_array_and_a_pickle(tmp_path):
 
 def test_another_format_or_version(saved):
     rewrite(saved, version=np.array(1))
-    with pytest.raises(GradmapError, match="version 1, expected 2: save the feeder again"):
+    with pytest.raises(GradmapError, match="version 1, expected 3: save the feeder again"):
         load_feeder_file(saved)
     rewrite(saved, format=np.array("gradmap-policy"))
     with pytest.raises(GradmapError, match="format is 'gradmap-policy', expected"):
