@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from dss import DSSException
 
+from gradmap.feeders.conditioning import check_linear_part, unfed_buses
 from gradmap.feeders.dss_controls import read_controls
 from gradmap.feeders.dss_engine import (
     Engine,
@@ -110,10 +111,15 @@ def read_feeder(
         # Fixes the order of the nodes, allocates their vectors and refreshes the
         # primitive matrices after a change of taps.
         engine.ActiveCircuit.Solution.BuildYMatrix(_WHOLE_MATRIX, 1)
-        solve_snapshot(engine, str(path))
+        try:
+            solve_snapshot(engine, str(path))
+        except GradmapError as error:
+            raise GradmapError("; ".join([str(error), *_suspects(engine)])) from None
         feeder = _read(engine, str(path), on_unsupported)
         origin = origin or str(pathlib.Path(path).resolve())
-        notes = (*notes, *feeder.notes)
+        faults, doubts = check_linear_part(feeder)
+        raise_faults(str(path), faults)
+        notes = (*notes, *feeder.notes, *doubts)
         controls = read_controls(engine, feeder)  # moves what can move, so it comes last
         return dataclasses.replace(
             feeder, name=name or feeder.name, origin=origin, notes=notes, controls=controls
@@ -122,6 +128,18 @@ def read_feeder(
         raise GradmapError(f"{path}: OpenDSS reports: {one_line(error)}") from error
     finally:
         return_engine(engine)
+
+
+def _suspects(engine: Engine) -> list[str]:
+    """One phrase per thing that may keep OpenDSS from solving a circuit."""
+    circuit = engine.ActiveCircuit
+    elements = read_elements(circuit)
+    odd = unsupported(circuit, elements, is_solved=False)
+    node_bus = [str(node).lower().rpartition(".")[0] for node in circuit.YNodeOrder]
+    y = sum_admittances([e for e in elements if e.kind in LINEAR_KINDS], len(node_bus))
+    unfed = unfed_buses(y, read_source(engine, elements, len(node_bus)).is_source_node, node_bus)
+    found = [f"{name} {reason}" for name, reason in odd.items()]
+    return [*found, f"no source feeds bus {', '.join(unfed)}"] if unfed else found
 
 
 def _read(engine: Engine, subject: str, on_unsupported: OnUnsupported) -> Feeder:

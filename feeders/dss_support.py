@@ -28,16 +28,19 @@ _CONTROLS = {
     *("espvlcontrol", "upfccontrol"),
 }
 _LOAD_MODELS = tuple(int(model) for model in LoadModel if model < LoadModel.GENERATOR)
-_NUM_ZIPV = 7
 _SNAPSHOT_POWER_FLOW = 1  # Solution.LoadModel
 
 
-def unsupported(circuit: Any, elements: Sequence[Element]) -> dict[str, str]:
+def unsupported(
+    circuit: Any, elements: Sequence[Element], *, is_solved: bool = True
+) -> dict[str, str]:
     """Finds what a `Feeder` cannot hold as it is, though it could freeze it.
 
     Args:
-        circuit: A solved circuit.
+        circuit: A circuit.
         elements: Its elements.
+        is_solved: Whether the circuit is solved; what generators draw is then
+            held to their laws.
 
     Returns:
         The reason by name of the element, in the circuit's order.
@@ -47,7 +50,7 @@ def unsupported(circuit: Any, elements: Sequence[Element]) -> dict[str, str]:
         if element.kind == "load":
             reason = _load_reason(circuit, element)
         elif element.kind in GENERATOR_KINDS:
-            reason = _generator_reason(circuit, element)
+            reason = _generator_reason(circuit, element, is_solved)
         elif element.kind in _CONTROLS:
             reason = "sets a power by the voltage, which is not supported"
         elif element.kind not in LINEAR_KINDS | _PASSIVE:
@@ -65,8 +68,8 @@ def _load_reason(circuit: Any, element: Element) -> str:
     model = int(load.Model)
     if model not in _LOAD_MODELS:
         return f"has model {model}, expected one of {', '.join(map(str, _LOAD_MODELS))}"
-    if model == LoadModel.ZIP and len(load.ZIPV) != _NUM_ZIPV:
-        return f"has model 8 without its ZIPV of {_NUM_ZIPV} numbers"
+    if model == LoadModel.ZIP and not any(load.ZIPV):
+        return "has model 8 without its ZIPV"
     return _open_reason(circuit, element)
 
 
@@ -74,7 +77,7 @@ def _open_reason(circuit: Any, element: Element) -> str:
     return "" if is_switched_on(circuit, element).all() else "has an open conductor"
 
 
-def _generator_reason(circuit: Any, element: Element) -> str:
+def _generator_reason(circuit: Any, element: Element, is_solved: bool) -> str:
     circuit.SetActiveElement(element.name)
     get = circuit.ActiveCktElement.Properties
     model = int(get("Model").Val)
@@ -92,7 +95,7 @@ def _generator_reason(circuit: Any, element: Element) -> str:
         return "forms the grid, which is not supported"
     if _open_reason(circuit, element):
         return _open_reason(circuit, element)
-    if not read_generator(circuit, element).fit(circuit, element)[2]:
+    if is_solved and not read_generator(circuit, element).fit(circuit, element)[2]:
         return "draws a current that is not that of its model"
     return ""
 
