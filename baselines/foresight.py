@@ -89,6 +89,7 @@ class PerfectForesight:
         core: The environment.
         config: Settings.
         split: The days.
+        days: Index of each day, in place of those of the split. `[day]`
 
     Attributes:
         core: The environment.
@@ -102,11 +103,17 @@ class PerfectForesight:
         GradmapError: If the split has no days.
     """
 
-    def __init__(self, core: Core, config: ForesightConfig, split: str = "test") -> None:
+    def __init__(
+        self,
+        core: Core,
+        config: ForesightConfig,
+        split: str = "test",
+        days: Tensor | None = None,
+    ) -> None:
         self.core = core
         self.config = config
         self.counters = Counters()
-        self.days = core.days(split)
+        self.days = core.days(split) if days is None else days
         if not len(self.days):
             raise GradmapError(f"there are no days of split {split!r} to optimise; give some")
         num, steps = len(self.days), core.num_steps
@@ -162,6 +169,11 @@ class PerfectForesight:
         if bool(is_open.any()):
             return int(torch.where(is_open, rounds, -1.0).argmax())
         return int((rounds + _PATIENCE * self._is_done()).argmin())
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every day keeps all limits with a small gap."""
+        return bool(self._is_done().all())
 
     def _is_done(self) -> Tensor:
         """Whether a day keeps all limits with a small gap. `[day]`"""

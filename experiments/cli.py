@@ -21,6 +21,7 @@ COMMANDS = {
     "tune": ("cli_tune", "search the settings of methods, as many trials for each"),
     "export": ("cli_export", "keep a comparison's policies as small files"),
     "curves": ("cli_curves", "draw the seeds of a comparison together"),
+    "task": ("cli_task", "check whether a task binds and can be solved"),
     "validate": ("cli_validate", "hold the power flow to OpenDSS"),
     "bench": ("bench", "time the power flow and its gradient beside OpenDSS"),
     "methods": ("cli_lists", "list the methods"),

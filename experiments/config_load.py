@@ -25,6 +25,7 @@ def load_run_config(
         source: YAML file or name of a bundled configuration; its values win
             over the method's defaults. Of a comparison's, what holds for the
             method.
+        feeder: Feeder of the task, in place of the file's; see `own_task`.
 
     Raises:
         GradmapError: If method or file cannot be used; names all faults.
@@ -253,8 +254,8 @@ def _build(
 def _task_defaults(known: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Values of a task before those given: of the task or the feeder that they name."""
     name, feeder = given.get("name"), given.get("feeder")
-    if set(known) <= set(given):  # nothing is left to fill in
-        return known
+    if set(known) <= set(given):  # nothing is left to fill in, least of all taps by name
+        return {**known, "taps": None}
     if isinstance(feeder, str) and feeder != known["feeder"] and feeder != TaskConfig().feeder:
         # Not merged: taps by name are those of one feeder.
         return _of_feeder(feeder, given)
