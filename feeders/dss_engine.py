@@ -36,6 +36,7 @@ _PROCESS_WIDE = {
 _process_wide_lock = threading.RLock()
 
 _SNAPSHOT = 0  # Solution.Mode
+_ACTION_OPEN = 1  # SwtControls.Action
 _TOLERANCES = (1e-10, 1e-8, 1e-6, 1e-4)  # p.u.; the last is OpenDSS's own default
 _MAX_ITERATIONS = 500
 
@@ -111,9 +112,24 @@ def compile_circuit(engine: Engine, path: str | pathlib.Path) -> tuple[str, ...]
             if engine.ActiveCircuit.Solution.Mode != _SNAPSHOT:
                 engine.Text.Command = "Set Mode=Snapshot"
             engine.Text.Command = "Set ControlMode=Off"
+            _settle_switches(engine)
         except DSSException as error:
             raise GradmapError(f"{path}: OpenDSS reports: {one_line(error)}") from error
     return notes
+
+
+def _settle_switches(engine: Engine) -> None:
+    """Opens and closes what switch controls were told to, without a delay.
+
+    OpenDSS leaves that to a solution with its controls on.
+    """
+    circuit = engine.ActiveCircuit
+    for control in circuit.SwtControls:
+        if control.Action == control.State or control.IsLocked:
+            continue
+        element, terminal = control.SwitchedObj, int(control.SwitchedTerm)
+        verb = "Open" if control.Action == _ACTION_OPEN else "Close"
+        engine.Text.Command = f"{verb} {element} {terminal}"
 
 
 def solve_snapshot(engine: Engine, subject: str) -> None:

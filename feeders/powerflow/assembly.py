@@ -17,6 +17,7 @@ from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.ports import Ports, find_ports
 from gradmap.feeders.powerflow.slots import SlotPower
 from gradmap.feeders.powerflow.sparse_build import SparseBuilder
+from gradmap.feeders.powerflow.taps_build import build_tap_maps
 
 _LINEAR_SHARE = 0.5
 _CONJUGATE_SHARE = 1.0
@@ -67,12 +68,15 @@ def assemble_network(feeder: Feeder, devices: bool, method: str) -> Network:
     builder = (DenseBuilder if is_dense else SparseBuilder)(feeder, ports, padded)
     linear = _LINEAR_SHARE * ports.nominal_admittance()
     network = _with_compensation(feeder, ports, builder, linear, np.zeros_like(linear))
-    nominal = _nominal_voltages(network)
-    if nominal is None:
+    nominal, conjugate = _nominal_voltages(network), np.zeros_like(linear)
+    if nominal is not None:
+        conjugate = _CONJUGATE_SHARE * _conjugate_slope(network, nominal)
+        network = _with_compensation(feeder, ports, builder, linear, conjugate)
+        network = dataclasses.replace(network, start=nominal)
+    if not is_dense:
         return network
-    conjugate = _CONJUGATE_SHARE * _conjugate_slope(network, nominal)
-    network = _with_compensation(feeder, ports, builder, linear, conjugate)
-    return dataclasses.replace(network, start=nominal)
+    taps = build_tap_maps(feeder, ports, linear, conjugate, builder.padded)
+    return dataclasses.replace(network, taps=taps)
 
 
 def _with_compensation(

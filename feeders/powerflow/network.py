@@ -32,6 +32,7 @@ from gradmap.feeders.powerflow.dense import DenseMaps
 from gradmap.feeders.powerflow.loads import LoadLaw
 from gradmap.feeders.powerflow.pool import Pool
 from gradmap.feeders.powerflow.sparse import SparseMaps
+from gradmap.feeders.powerflow.taps import TapMaps
 
 _REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 
@@ -67,6 +68,8 @@ class Network:
         conductor_branch: Branch of each conductor, `[conductor]`.
         three_phase_node: Nodes of the buses with phases 1, 2 and 3,
             `[three-phase bus, 3]`.
+        taps: What solving at taps and capacitors of each scenario's own needs,
+            None if nothing can move or the network is sparse.
         pool: Buffers of past solves, for the next.
     """
 
@@ -87,6 +90,7 @@ class Network:
     rating_a: Tensor
     conductor_branch: Tensor
     three_phase_node: Tensor
+    taps: TapMaps | None = None
     pool: Pool = dataclasses.field(default_factory=Pool, init=False, repr=False)
 
     @classmethod
@@ -153,6 +157,7 @@ class Network:
         moved: dict[str, Any] = {
             "law": self.law.to(place, _REAL[target]),
             "maps": self.maps.to(place, _REAL[target]),
+            "taps": self.taps and self.taps.to(place, _REAL[target]),
         }
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

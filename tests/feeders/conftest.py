@@ -130,6 +130,12 @@ def our_voltages(feeder: Feeder) -> np.ndarray:
 
 
 @pytest.fixture
+def solve_ours() -> Callable[[Feeder], np.ndarray]:
+    """Our solution at the feeder's own powers, p.u. `[node]`"""
+    return our_voltages
+
+
+@pytest.fixture
 def read_and_compare() -> Callable[..., Feeder]:
     """Reads a circuit and holds our solution to OpenDSS's; returns the feeder."""
 

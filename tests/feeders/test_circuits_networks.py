@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
+from gradmap.feeders.dss_engine import borrow_engine, compile_circuit, return_engine
 from gradmap.feeders.validate import validate_feeder
 
 HEAD = """
@@ -272,3 +273,39 @@ def test_taps_of_open_delta_regulators(tmp_path, read_and_compare):
     assert feeder.regulators.tap.tolist() == [6, -3]
     feeder = read_and_compare(write(tmp_path, "regulators in open delta"), taps={"r0": 6})
     assert feeder.regulators.bus == ("c", "c")
+
+
+@pytest.mark.parametrize(
+    ("told", "is_open"),
+    [
+        ("", False),
+        ("Action=Open", True),
+        ("Normal=Open", True),
+        ("State=Open", True),
+        ("Action=Open Lock=Yes", False),
+        ("Action=Open\nEdit SwtControl.sc Action=Close", False),
+    ],
+)
+def test_switch_controls_do_what_they_were_told(
+    told, is_open, write_circuit, read_and_compare, solve_ours
+):
+    body = (
+        "New Line.sw Bus1=b.1.2.3 Bus2=c.1.2.3 Phases=3 Switch=Yes\n"
+        "New Line.long Bus1=b.1.2.3 Bus2=c.1.2.3 Phases=3 R1=1 X1=1 R0=1 X0=1 C1=0 C0=0\n"
+        f"New SwtControl.sc SwitchedObj=Line.sw SwitchedTerm=1 {told}\n"
+        "New Load.x Bus1=c.1.2.3 Phases=3 kV=0.4 kW=10\n"
+    )
+    feeder = read_and_compare(write_circuit(body))
+    # OpenDSS itself, controls on.
+    engine = borrow_engine()
+    try:
+        compile_circuit(engine, write_circuit(body))
+        engine.Text.Command = "Set ControlMode=Static Tolerance=1e-10"
+        engine.ActiveCircuit.Solution.Solve()
+        volts = np.asarray(engine.ActiveCircuit.YNodeVarray).view(np.complex128)
+    finally:
+        return_engine(engine)
+    expected = np.abs(volts) / feeder.node_kv_base / 1e3
+    np.testing.assert_allclose(np.abs(solve_ours(feeder)), expected, atol=1e-6)
+    low = expected[feeder.node_names.index("c.1")] < 0.95
+    assert low == is_open
