@@ -18,6 +18,7 @@ from gradmap.feeders.powerflow.loop import FixedPoint, Loop
 
 if TYPE_CHECKING:
     from gradmap.feeders.powerflow.network import Network
+    from gradmap.feeders.powerflow.taps import TappedMaps
 
 _CPU_CHUNK_BYTES = 3 * 2**16  # of one [chunk, port] buffer
 _CUDA_CHUNK = 2**16
@@ -50,6 +51,7 @@ def fixed_point(
     guess: Tensor | None,
     tolerance_pu: float,
     max_iterations: int,
+    tapped: TappedMaps | None = None,
 ) -> FixedPoint:
     """Solves a batch of scenarios.
 
@@ -62,6 +64,7 @@ def fixed_point(
         tolerance_pu: Largest step of a real or imaginary part that counts as
             converged, p.u.
         max_iterations: Limit on iterations, at least 1.
+        tapped: The maps at each scenario's own taps; `None` for the network's.
 
     Returns:
         Voltages, currents and the state of each scenario.
@@ -69,13 +72,14 @@ def fixed_point(
     start = network.start.expand(len(p_kw), -1) if guess is None else guess
     first = min(_FIRST_SWEEP, max_iterations)
     first_look = min(_COLD_LOOK, first) if guess is None else 1
-    result, is_done = _sweep(network, p_kw, q_kvar, start, tolerance_pu, first, first_look)
+    given = (p_kw, q_kvar, start, tapped)
+    result, is_done = _sweep(network, *given, tolerance_pu, first, first_look)
     if is_done:
         return result
     # What is not finite by now has no finite power, or no way back.
     left = (~result.converged & result.residual.isfinite()).nonzero().flatten()
     if max_iterations > first and left.numel():
-        rest = (p_kw[left], q_kvar[left], result.u[left])
+        rest = (p_kw[left], q_kvar[left], result.u[left], tapped and tapped.rows(left))
         again, _ = _sweep(network, *rest, tolerance_pu, max_iterations - first, 0)
         again.iterations.add_(first)
         for name in _FIELDS:
@@ -94,6 +98,7 @@ def _sweep(
     p_kw: Tensor,
     q_kvar: Tensor,
     start: Tensor,
+    tapped: TappedMaps | None,
     tolerance_pu: float,
     max_iterations: int,
     first_look: int,
@@ -108,8 +113,9 @@ def _sweep(
     for part in parts:
         is_whole = len(parts) == 1
         p, q, u = (x if is_whole else x[part] for x in (p_kw, q_kvar, start))
+        maps = tapped if tapped is None or is_whole else tapped.rows(part)
         with network.pool.borrow(len(p), functools.partial(Loop, network, len(p))) as loop:
-            loop.load(p, q, u, tolerance_pu, max_iterations)
+            loop.load(p, q, u, tolerance_pu, max_iterations, maps)
             results.append(loop.run(first_look) if first_look else loop.run_accelerated())
     if len(results) == 1:
         return results[0]

@@ -21,9 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradmap.feeders.powerflow.dense import DenseMaps
 from gradmap.feeders.powerflow.fixed_point import chunks, fixed_point
 from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.slots import SlotPower, by_terminal
+from gradmap.feeders.powerflow.sparse import SparseMaps
+from gradmap.feeders.powerflow.taps import TappedMaps
 
 _FLOAT32_TOLERANCE = 1e-5  # relative; the step after it is below rounding
 _LIMIT = 24  # iterations; what is left then is solved directly
@@ -48,13 +51,14 @@ class ImplicitPowerFlow(torch.autograd.Function):
         guess: Tensor | None,
         tolerance_pu: float,
         max_iterations: int,
+        tapped: TappedMaps | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Runs the loop and keeps the solution."""
-        solved = fixed_point(network, p_kw, q_kvar, guess, tolerance_pu, max_iterations)
+        solved = fixed_point(network, p_kw, q_kvar, guess, tolerance_pu, max_iterations, tapped)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(solved.converged, solved.iterations, solved.residual)
         ctx.save_for_backward(p_kw, q_kvar, solved.u, solved.converged)
-        ctx.network, ctx.tolerance = network, tolerance_pu
+        ctx.network, ctx.tolerance, ctx.tapped = network, tolerance_pu, tapped
         return solved.u, solved.j, solved.converged, solved.iterations, solved.residual
 
     @staticmethod
@@ -64,7 +68,7 @@ class ImplicitPowerFlow(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         """Solves the adjoint; scenarios without a solution get zero."""
         p_kw, q_kvar, u, converged = ctx.saved_tensors
-        nothing = (None,) * 4
+        nothing = (None,) * 5
         if grad_u is None and grad_j is None:
             return None, None, *nothing
         network: Network = ctx.network
@@ -78,15 +82,17 @@ class ImplicitPowerFlow(torch.autograd.Function):
             u = torch.where(failed, network.start, u)
             grad_u = None if grad_u is None else grad_u.masked_fill(failed, 0.0)
             grad_j = None if grad_j is None else grad_j.masked_fill(failed, 0.0)
-        right = _right_side(network, grad_u, grad_j)
+        tapped: TappedMaps | None = ctx.tapped
+        right = _right_side(network.maps if tapped is None else tapped, grad_u, grad_j)
         grads = []
         parts = chunks(network, len(u))
         for part in parts:
             rows = [x if len(parts) == 1 else x[part] for x in (p_kw, q_kvar, u, right)]
+            maps = tapped if tapped is None or len(parts) == 1 else tapped.rows(part)
             batch = len(rows[0])
             make = functools.partial(Adjoint, network, batch)
             with network.pool.borrow(("adjoint", batch), make) as adjoint:
-                adjoint.linearise(*rows[:3])
+                adjoint.linearise(*rows[:3], maps)
                 grads.append(adjoint.solve(rows[3], tolerance))
         if len(grads) == 1:
             return *grads[0], *nothing
@@ -94,14 +100,16 @@ class ImplicitPowerFlow(torch.autograd.Function):
         return grad_p, grad_q, *nothing
 
 
-def _right_side(network: Network, grad_u: Tensor | None, grad_j: Tensor | None) -> Tensor:
+def _right_side(
+    maps: DenseMaps | SparseMaps | TappedMaps, grad_u: Tensor | None, grad_j: Tensor | None
+) -> Tensor:
     """Brings both cotangents to `j`. A scenario of zeros stays one to the end."""
     if grad_u is None:
         assert grad_j is not None
         return grad_j
     if grad_j is None:
-        return network.maps.pull(grad_u)
-    return network.maps.pull(grad_u, add=grad_j)
+        return maps.pull(grad_u)
+    return maps.pull(grad_u, add=grad_j)
 
 
 class Adjoint:
@@ -119,12 +127,16 @@ class Adjoint:
         self.offset, self.offset_gap = network.offset.unbind(0)
         self.is_blocked = network.device.type != "cpu"
 
-    def linearise(self, p_kw: Tensor, q_kvar: Tensor, u: Tensor) -> None:
+    def linearise(
+        self, p_kw: Tensor, q_kvar: Tensor, u: Tensor, tapped: TappedMaps | None = None
+    ) -> None:
         """Takes the derivative of `j` at the solution `u`, `[batch, 2 port]`.
 
+        `tapped` are the maps at each scenario's own taps, `None` the network's.
         `d_re` and `d_im` are the gradients, planar, of its real and imaginary
         parts with respect to the voltage.
         """
+        self.maps = self.network.maps if tapped is None else tapped
         y, h, k = self.y, self.h, self.k
         (y_re, y_im), (h_re, h_im), (k_re, k_im), d_re, d_im = self.parts
         self.slot_power.load(p_kw, q_kvar)
@@ -168,7 +180,7 @@ class Adjoint:
         for k in range(1, _LIMIT + 1):
             torch.mul(self.d_re, w[:, :1], out=self.pulled).addcmul_(self.d_im, w[:, 1:])
             before, w = w, self.iterates[k % 2]
-            self.network.maps.pull(pulled, add=right, out=w.view_as(right))
+            self.maps.pull(pulled, add=right, out=w.view_as(right))
             if k < _FIRST_LOOK or (self.is_blocked and k % _BLOCK):
                 continue
             torch.sub(w, before, out=self.change)
@@ -178,6 +190,7 @@ class Adjoint:
                 return w
         slow = (excess > 0).nonzero().flatten()
         for rows in slow.split(_DIRECT):
-            found = self.network.maps.adjoint_direct(self.d_re[rows], self.d_im[rows], right[rows])
+            maps = self.maps.rows(rows) if isinstance(self.maps, TappedMaps) else self.maps
+            found = maps.adjoint_direct(self.d_re[rows], self.d_im[rows], right[rows])
             w[rows] = found.view(len(rows), 2, -1)
         return w

@@ -16,6 +16,7 @@ from gradmap.feeders.powerflow.slots import SlotPower
 
 if TYPE_CHECKING:
     from gradmap.feeders.powerflow.network import Network
+    from gradmap.feeders.powerflow.taps import TappedMaps
 
 _CUDA_BLOCK = 4  # iterations between two looks at the result, each a synchronisation
 
@@ -81,7 +82,13 @@ class Loop:
         self.is_blocked = network.device.type != "cpu"
 
     def load(
-        self, p_kw: Tensor, q_kvar: Tensor, start: Tensor, tolerance_pu: float, limit: int
+        self,
+        p_kw: Tensor,
+        q_kvar: Tensor,
+        start: Tensor,
+        tolerance_pu: float,
+        limit: int,
+        tapped: TappedMaps | None = None,
     ) -> None:
         """Takes the next problem.
 
@@ -92,7 +99,9 @@ class Loop:
                 they are.
             tolerance_pu: Largest step that counts as converged, p.u.
             limit: Limit on iterations.
+            tapped: The maps at each scenario's own taps, or `None`.
         """
+        self.maps = self.network.maps if tapped is None else tapped
         self.slot_power.load(p_kw, q_kvar)
         self.start, self.tolerance, self.limit = _planar(start), tolerance_pu, limit
 
@@ -111,7 +120,7 @@ class Loop:
         for k in range(1, self.limit + 1):
             before, now = now, self.iterates[k % 2]
             self._currents(before)
-            self.network.maps.port_voltage(self.j.flat, out=now.flat)
+            self.maps.port_voltage(self.j.flat, out=now.flat)
             if k < first_look:
                 continue
             torch.sub(now.flat, before.flat, out=self.step.flat)
@@ -132,7 +141,7 @@ class Loop:
         now, past = self.start.flat, None
         for k in range(1, self.limit + 1):
             self._currents(_planar(now))
-            image = self.network.maps.port_voltage(self.j.flat)
+            image = self.maps.port_voltage(self.j.flat)
             step = image - now
             steps.append(step.abs().amax(1))
             if self._is_finished(steps[-1], k):

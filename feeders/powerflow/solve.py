@@ -11,10 +11,14 @@ from torch import Tensor
 
 from gradmap.feeders.errors import raise_faults
 from gradmap.feeders.powerflow import flows
+from gradmap.feeders.powerflow.dense import DenseMaps
 from gradmap.feeders.powerflow.fixed_point import fixed_point
 from gradmap.feeders.powerflow.implicit import ImplicitPowerFlow
 from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.planar import magnitude, to_complex
+from gradmap.feeders.powerflow.sparse import SparseMaps
+from gradmap.feeders.powerflow.taps import TappedMaps
+from gradmap.feeders.powerflow.taps_given import tapped_maps
 
 _TOLERANCE_PU = {torch.complex64: 1e-6, torch.complex128: 1e-8}
 
@@ -36,6 +40,8 @@ class PowerFlow:
             missed the power-flow equation, per unit voltage. `[...]`
         u: Port voltages, planar, `[batch, 2 port]`, p.u.; internal.
         j: Compensated port currents, planar, `[batch, 2 port]`; internal.
+        tapped: The maps at each scenario's own taps, None if all are at the
+            network's; internal.
     """
 
     network: Network
@@ -44,6 +50,7 @@ class PowerFlow:
     residual: Tensor
     u: Tensor
     j: Tensor
+    tapped: TappedMaps | None = None
 
     @classmethod
     def stack(cls, flows: Sequence[PowerFlow], dim: int = 0) -> PowerFlow:
@@ -66,6 +73,9 @@ class PowerFlow:
             faults.append("found different network objects, expected one")
         if len({flow.converged.shape for flow in flows}) > 1:
             faults.append("found different leading shapes, expected one")
+        each = [flow.tapped for flow in flows if flow.tapped is not None]
+        if each and len({maps.answer.shape for maps in each}) + len(flows) - len(each) > 1:
+            faults.append("found some with taps or capacitors of their own and some without")
         raise_faults("stack of power flows", faults)
         first = flows[0]
         lead = first.converged.shape
@@ -78,7 +88,29 @@ class PowerFlow:
             return torch.stack(shaped, dim).flatten(0, -2)
 
         names = ("converged", "iterations", "residual", "u", "j")
-        return cls(first.network, *map(joined, names))
+        tapped = TappedMaps.stack(each, lead, dim) if each else None
+        return cls(first.network, *map(joined, names), tapped)
+
+    @property
+    def maps(self) -> DenseMaps | SparseMaps | TappedMaps:
+        """From the port currents to all that is not stored."""
+        return self.network.maps if self.tapped is None else self.tapped
+
+    @functools.cached_property
+    def taps(self) -> Tensor:
+        """Tap position of every regulator, `[..., regulator]`, int64."""
+        taps = torch.from_numpy(self.network.feeder.regulators.tap.copy())
+        if self.tapped is None:
+            return taps.to(self.u.device).expand(*self.converged.shape, -1)
+        return self._shaped(self.tapped.taps)
+
+    @functools.cached_property
+    def capacitors(self) -> Tensor:
+        """Whether each switched capacitor is on, `[..., capacitor]`, bool."""
+        is_on = torch.from_numpy(self.network.feeder.controls.capacitors.is_on.copy())
+        if self.tapped is None:
+            return is_on.to(self.u.device).expand(*self.converged.shape, -1)
+        return self._shaped(self.tapped.capacitors)
 
     def _shaped(self, flat: Tensor) -> Tensor:
         return flat.reshape(self.converged.shape + flat.shape[1:])
@@ -165,6 +197,8 @@ def solve_power_flow(
     tolerance_pu: float | None = None,
     max_iterations: int = 100,
     guess: PowerFlow | None = None,
+    taps: Tensor | None = None,
+    capacitors: Tensor | None = None,
 ) -> PowerFlow:
     """Solves the power flow of a batch of scenarios.
 
@@ -185,26 +219,33 @@ def solve_power_flow(
             such as that of the time step before; scenarios in which it did
             not converge start from the nominal voltages. No gradient flows
             into it.
+        taps: Tap position of every regulator of the feeder in each scenario,
+            whole numbers, `[..., regulator]`, or `[regulator]` for all alike;
+            `None` for those of the feeder. Gradients take them as given.
+        capacitors: Whether each of `feeder.controls.capacitors` is on,
+            `[..., capacitor]`, bool, or `[capacitor]`; `None` likewise.
 
     Returns:
         The solution; a scenario without one is flagged in `converged`.
 
     Raises:
-        GradmapError: If a shape, dtype, device or option does not fit.
+        GradmapError: If a shape, dtype, device or option does not fit, a tap
+            is out of range, or the network cannot take taps of their own.
     """
     tolerance = _TOLERANCE_PU[network.dtype] if tolerance_pu is None else tolerance_pu
     _check(network, p_kw, q_kvar, tolerance, max_iterations, guess)
     lead = p_kw.shape[:-1]
     p, q = (x.to(network.real_dtype).reshape(-1, network.num_terminals) for x in (p_kw, q_kvar))
+    tapped = tapped_maps(network, lead, taps, capacitors)
     start = None
     if guess is not None:
         start = torch.where(guess.converged.reshape(-1, 1), guess.u.detach(), network.start)
     if torch.is_grad_enabled() and (p.requires_grad or q.requires_grad):
         u, j, converged, iterations, residual = ImplicitPowerFlow.apply(  # type: ignore[no-untyped-call]
-            p, q, network, start, tolerance, max_iterations
+            p, q, network, start, tolerance, max_iterations, tapped
         )
     else:
-        solved = fixed_point(network, p, q, start, tolerance, max_iterations)
+        solved = fixed_point(network, p, q, start, tolerance, max_iterations, tapped)
         u, j, converged = solved.u, solved.j, solved.converged
         iterations, residual = solved.iterations, solved.residual
     return PowerFlow(
@@ -214,6 +255,7 @@ def solve_power_flow(
         residual=residual.reshape(lead),
         u=u,
         j=j,
+        tapped=tapped,
     )
 
 
