@@ -23,7 +23,7 @@ from gradmap.feeders.powerflow.ports import Ports
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Solved:
+class Linear:
     """The feeder's linear part, seen from the ports' currents.
 
     Attributes:
@@ -32,12 +32,14 @@ class _Solved:
             `[node, port]`
         u_open: Port voltages without load, p.u. `[port]`
         k_port: Minus the port voltages per port current. `[port, port]`
+        to_port: From node voltages, V, to port voltages, p.u. `[port, node]`
     """
 
     v_open: ComplexArray
     z_node: ComplexArray
     u_open: ComplexArray
     k_port: ComplexArray
+    to_port: sp.csr_matrix
 
 
 class DenseBuilder:
@@ -57,7 +59,7 @@ class DenseBuilder:
 
     def __init__(self, feeder: Feeder, ports: Ports, padded: int) -> None:
         self._feeder, self.padded = feeder, padded
-        self._solved = _solve_linear_part(feeder, ports)
+        self._solved = solve_linear_part(feeder, ports)
 
     def maps(self, linear: ComplexArray, conjugate: ComplexArray) -> DenseMaps:
         """Makes the maps with `Y0 u = linear u + conjugate conj(u)` in the matrix.
@@ -83,7 +85,16 @@ class DenseBuilder:
         )
 
 
-def _solve_linear_part(feeder: Feeder, ports: Ports) -> _Solved:
+def solve_linear_part(feeder: Feeder, ports: Ports) -> Linear:
+    """Solves the feeder without load, for its sources and for a current at each port.
+
+    Args:
+        feeder: The feeder.
+        ports: Its ports.
+
+    Raises:
+        GradmapError: If the admittance is singular.
+    """
     incidence = incidence_of(ports.nodes, feeder.num_nodes)
     columns = [feeder.source_current_a, incidence.T.toarray()]
     right = np.column_stack(columns).astype(np.complex128)
@@ -94,10 +105,10 @@ def _solve_linear_part(feeder: Feeder, ports: Ports) -> _Solved:
     )  # 1 kVA at the base voltage, in A
     to_port = sp.csr_matrix(incidence.multiply(1e-3 / ports.kv_base[:, None]))
     u_open: ComplexArray = np.asarray(to_port @ v_open, np.complex128)
-    return _Solved(v_open, z_node, u_open, np.asarray(to_port @ z_node))
+    return Linear(v_open, z_node, u_open, np.asarray(to_port @ z_node), to_port)
 
 
-def _real_block(linear: ComplexArray, conjugate: ComplexArray | None = None) -> FloatArray:
+def real_block(linear: ComplexArray, conjugate: ComplexArray | None = None) -> FloatArray:
     """Writes `x -> linear x + conjugate conj(x)` as a matrix on planar columns."""
     other = np.zeros_like(linear) if conjugate is None else conjugate
     both, gap = linear + other, linear - other
@@ -105,11 +116,11 @@ def _real_block(linear: ComplexArray, conjugate: ComplexArray | None = None) -> 
 
 
 def _maps(
-    solved: _Solved, linear: ComplexArray, conjugate: ComplexArray, padded: int
+    solved: Linear, linear: ComplexArray, conjugate: ComplexArray, padded: int
 ) -> tuple[FloatArray, FloatArray]:
     """Node voltages, V, and port voltages, p.u., as matrices on rows of `j`."""
-    y0 = _real_block(np.diag(linear), np.diag(conjugate))
-    k_port, z_node = _real_block(solved.k_port), _real_block(solved.z_node)
+    y0 = real_block(np.diag(linear), np.diag(conjugate))
+    k_port, z_node = real_block(solved.k_port), real_block(solved.z_node)
     identity = np.eye(len(y0))
     u_open = np.concatenate([solved.u_open.real, solved.u_open.imag])
     v_open = np.concatenate([solved.v_open.real, solved.v_open.imag])
@@ -117,7 +128,7 @@ def _maps(
     constant, gain = compensated[:, 0], compensated[:, 1:]
     # i = j + Y0 u = Y0 c + (1 - Y0 M) j
     node_constant = v_open - z_node @ (y0 @ constant)
-    node = _rows(node_constant, z_node @ (identity - y0 @ gain), padded)
+    node = planar_rows(node_constant, z_node @ (identity - y0 @ gain), padded)
     num_ports = len(linear)
     # Padding and reference have a voltage of 1 whatever flows.
     full_constant = np.zeros((2, padded))
@@ -125,11 +136,11 @@ def _maps(
     full_constant[:, :num_ports] = constant.reshape(2, num_ports)
     full_gain = np.zeros((2, padded, 2 * num_ports))
     full_gain[:, :num_ports] = gain.reshape(2, num_ports, -1)
-    step = _rows(full_constant.ravel(), full_gain.reshape(2 * padded, -1), padded)
+    step = planar_rows(full_constant.ravel(), full_gain.reshape(2 * padded, -1), padded)
     return node, step
 
 
-def _rows(constant: FloatArray, gain: FloatArray, padded: int) -> FloatArray:
+def planar_rows(constant: FloatArray, gain: FloatArray, padded: int) -> FloatArray:
     """Writes `constant - gain j` for rows `[re j, im j]` with a reference port.
 
     The constant comes last in each sum: single precision then rounds against

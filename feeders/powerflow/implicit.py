@@ -92,7 +92,7 @@ class ImplicitPowerFlow(torch.autograd.Function):
             batch = len(rows[0])
             make = functools.partial(Adjoint, network, batch)
             with network.pool.borrow(("adjoint", batch), make) as adjoint:
-                adjoint.linearise(*rows[:3], maps)
+                adjoint.linearise(rows[0], rows[1], rows[2], maps)
                 grads.append(adjoint.solve(rows[3], tolerance))
         if len(grads) == 1:
             return *grads[0], *nothing

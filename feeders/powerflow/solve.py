@@ -88,8 +88,10 @@ class PowerFlow:
             return torch.stack(shaped, dim).flatten(0, -2)
 
         names = ("converged", "iterations", "residual", "u", "j")
-        tapped = TappedMaps.stack(each, lead, dim) if each else None
-        return cls(first.network, *map(joined, names), tapped)
+        stacked = cls(first.network, **{name: joined(name) for name in names})  # type: ignore[arg-type]
+        if not each:
+            return stacked
+        return dataclasses.replace(stacked, tapped=TappedMaps.stack(each, lead, dim))
 
     @property
     def maps(self) -> DenseMaps | SparseMaps | TappedMaps:
@@ -117,11 +119,11 @@ class PowerFlow:
 
     @functools.cached_property
     def _image(self) -> Tensor:
-        return self.network.maps.image(self.j)
+        return self.maps.image(self.j)
 
     @functools.cached_property
     def _node(self) -> Tensor:
-        return self.network.maps.node_voltage(self._image)
+        return self.maps.node_voltage(self._image)
 
     @functools.cached_property
     def v_pu(self) -> Tensor:
@@ -131,7 +133,7 @@ class PowerFlow:
     @functools.cached_property
     def v_magnitude_pu(self) -> Tensor:
         """Node voltage magnitudes, `[..., node]`, per unit of the node's base."""
-        return self._shaped(self.network.maps.node_magnitude(self._image))
+        return self._shaped(self.maps.node_magnitude(self._image))
 
     @functools.cached_property
     def v_terminal_pu(self) -> Tensor:
@@ -153,22 +155,22 @@ class PowerFlow:
     @functools.cached_property
     def branch_current_a(self) -> Tensor:
         """Current into each branch's first terminal, `[..., conductor]`, complex, A."""
-        return self._shaped(to_complex(self.network.maps.conductor_current(self._image)))
+        return self._shaped(to_complex(self.maps.conductor_current(self._image)))
 
     @functools.cached_property
     def branch_loading(self) -> Tensor:
         """Largest conductor current over rating, `[..., branch]`."""
-        current_a = self.network.maps.conductor_magnitude(self._image)
+        current_a = self.maps.conductor_magnitude(self._image)
         return self._shaped(flows.branch_loading(self.network, current_a))
 
     @functools.cached_property
     def losses_kw(self) -> Tensor:
         """Losses of all lines, switches and transformers, `[...]`, kW."""
-        return self._shaped(self.network.maps.losses_kw(self._image))
+        return self._shaped(self.maps.losses_kw(self._image))
 
     @functools.cached_property
     def _source(self) -> tuple[Tensor, Tensor]:
-        return flows.source_power(self.network.maps.source_state(self._image))
+        return flows.source_power(self.maps.source_state(self._image))
 
     @property
     def source_kw(self) -> Tensor:
