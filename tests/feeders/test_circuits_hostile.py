@@ -165,7 +165,7 @@ def test_harmless_properties_of_the_same_names_stay(write_circuit):
         "New Loadshape.s NPts=2 Interval=1 Mult=[1 2] Action=Normalize\n"
         "New Loadshape.t 2 1 [1 2]\n"
         "New Line.sw Bus1=b.1.2.3 Bus2=c.1.2.3 Phases=3 Switch=Yes\n"
-        "New SwtControl.sc SwitchedObj=Line.sw SwitchedTerm=1 Action=Open\n"
+        "New SwtControl.sc SwitchedObj=Line.sw SwitchedTerm=1 Action=Close\n"
         "New Generator.g Bus1=b.1.2.3 kV=0.4 kW=1 D=1 H=2 DebugTrace=No\n"
     )
     assert Feeder.from_dss(write_circuit(LOAD + body)).notes == ()
