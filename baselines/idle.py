@@ -1,4 +1,4 @@
-"""No control: batteries rest, heat pumps and generators are off."""
+"""No control: batteries rest, everything else is off."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from torch import Tensor
 
 from gradmap.envs.core import Core
 
-IDLE_ACTION = {"battery": 0.0, "heat_pump": -1.0, "generator": -1.0}
+IDLE_ACTION = {
+    "battery": 0.0,
+    "heat_pump": -1.0,
+    "generator": -1.0,
+    "ev_charger": -1.0,
+    "pv_inverter": -1.0,
+}
 """The action at which a device draws and feeds nothing."""
 
 

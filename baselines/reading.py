@@ -16,8 +16,10 @@ from torch import Tensor
 from gradmap.envs.core import Core
 from gradmap.envs.devices.base import Fleet
 from gradmap.envs.devices.battery import BatteryFleet
+from gradmap.envs.devices.ev_charger import EVChargerFleet
 from gradmap.envs.devices.generator import GeneratorFleet
 from gradmap.envs.devices.heat_pump import HeatPumpFleet
+from gradmap.envs.devices.pv_inverter import PVInverterFleet
 from gradmap.envs.observations import FEATURES, TEMP_MIDDLE, TEMP_SCALE, VOLTAGE_SCALE
 from gradmap.envs.sites import site_rating_kw
 from gradmap.feeders.errors import GradmapError
@@ -108,13 +110,15 @@ def quantity(fleet: Fleet, own_state: Tensor) -> Tensor:
     """
     if isinstance(fleet, BatteryFleet):
         return 0.5 * (own_state + 1.0) * fleet.energy_max_kwh
-    if isinstance(fleet, GeneratorFleet):
+    if isinstance(fleet, EVChargerFleet):
+        return 0.5 * (own_state + 1.0) * fleet.need_kwh
+    if isinstance(fleet, (GeneratorFleet, PVInverterFleet)):
         return 0.5 * (own_state + 1.0) * fleet.p_max_kw
     if isinstance(fleet, HeatPumpFleet):
         middle = 0.5 * (fleet.comfort_high_degc + fleet.comfort_low_degc)
         half = 0.5 * (fleet.comfort_high_degc - fleet.comfort_low_degc)
         return middle + half * own_state
-    raise GradmapError(f"cannot read the state of a {fleet.kind}; expected one of the three types")
+    raise GradmapError(f"cannot read the state of a {fleet.kind}; there is no rule for it")
 
 
 def device_states(
@@ -131,6 +135,8 @@ def device_states(
         State of each fleet. `[batch, device, entry]`
     """
     return tuple(
-        own.unsqueeze(-1) if fleet.kind == "generator" else torch.stack((own, start), dim=-1)
+        own.unsqueeze(-1)
+        if fleet.kind in ("generator", "pv_inverter")
+        else torch.stack((own, start), dim=-1)
         for fleet, own, start in zip(fleets, now, midnight, strict=True)
     )

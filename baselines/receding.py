@@ -29,6 +29,7 @@ from gradmap.baselines.reading import Reader, device_states
 from gradmap.baselines.receding_config import RecedingConfig
 from gradmap.baselines.receding_grid import RecedingGrid, next_choice
 from gradmap.envs.core import Core
+from gradmap.envs.sun import highest_sun_kw
 
 MAX_ROUNDS = 3
 """Rounds of a plan at most: rows that it lacks then are added to the next one."""
@@ -59,6 +60,7 @@ class RecedingHorizon:
         self._forecaster = Forecaster(core.scenarios, core.device)
         self._grid = RecedingGrid(core, self.config.zones)
         self._zones = self._grid.zones
+        self._highest_sun_kw = highest_sun_kw(core.scenarios)
         self._tariff = torch.tensor(core.scenarios.tariff_usd_per_kwh, device=core.device)
 
     def reset(self, days: Tensor) -> None:
@@ -143,7 +145,16 @@ class RecedingHorizon:
         self, own: slice, states: tuple[Tensor, ...], ahead: Forecast
     ) -> tuple[Tensor, Tensor]:
         unit_kw = self._unit_kw[own, self._step].to(self._core.device)
-        return self._zones.actions(unit_kw, states, ahead.temp_outdoor_degc[:, 0])
+        sun = self._sun_pu(ahead.pv_kw[:, 0]) if self._highest_sun_kw else None
+        return self._zones.actions(unit_kw, states, ahead.temp_outdoor_degc[:, 0], sun)
+
+    def _sun_pu(self, pv_kw: Tensor) -> Tensor:
+        """Sun of the whole feeder, see `Surroundings`, from that of its roofs. `[...]`
+
+        Args:
+            pv_kw: Photovoltaic generation. `[..., terminal]`
+        """
+        return (pv_kw.sum(-1) / self._highest_sun_kw).clamp_max(1.0)
 
     def _plan(
         self,
@@ -159,6 +170,7 @@ class RecedingHorizon:
         when = slice(step, step + num_steps)
         unit_kw, last = self._unit_kw[own, when], self._found[day]
         sites = (ahead.base_p_kw[:, :num_steps], ahead.pv_kw[:, :num_steps])
+        hour = core.dt_hours * torch.arange(when.start, when.stop, device=core.device)
         skip = last.p_kw.shape[1] - num_steps if last is not None else 0
         found = solve_dispatch(
             self._zones.fleets,
@@ -169,6 +181,8 @@ class RecedingHorizon:
                 refill_usd_per_kwh=core.refill_usd_per_kwh,
                 dt_hours=core.dt_hours,
                 is_day_end=when.stop == core.num_steps,
+                hour=hour.unsqueeze(0),
+                sun_pu=self._sun_pu(sites[1]) if self._highest_sun_kw else None,
             ),
             self._grid.around(own, *sites, unit_kw, told_kw, tighter_pu),
             margin_pu=self.config.margin_pu,

@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 
 from gradmap.envs.core import Core
+from gradmap.envs.devices.ev_charger import EVChargerFleet
 from gradmap.envs.devices.generator import GeneratorFleet
+from gradmap.envs.devices.pv_inverter import PVInverterFleet
 from gradmap.envs.observations import (
     FEATURES,
+    MORE_FEATURES,
     TARIFF_MIDDLE,
     TARIFF_SCALE,
     VOLTAGE_SCALE,
@@ -69,6 +72,7 @@ class ScheduledPolicy:
         self._schedule = schedule
         self._sizes = [fleet.num_devices for fleet in core.fleets]
         self._fleets = core.fleets
+        self._dt_hours = core.dt_hours
 
     def reset(self, days: Tensor) -> None:
         """Begins a batch of days; see `Policy.reset`."""
@@ -85,6 +89,11 @@ class ScheduledPolicy:
                 actions.append(self._battery(tariff, rise))
             elif fleet.kind == "heat_pump":
                 actions.append(self._heat_pump(own, rise))
+            elif isinstance(fleet, EVChargerFleet):
+                deadline = seen[..., len(FEATURES) + MORE_FEATURES.index("own_deadline")]
+                actions.append(self._ev_charger(fleet, tariff, own, deadline, rise))
+            elif isinstance(fleet, PVInverterFleet):
+                actions.append(2.0 * self.curtail(torch.ones_like(rise), rise) - 1.0)
             else:
                 assert isinstance(fleet, GeneratorFleet)
                 actions.append(self._generator(fleet, tariff, rise))
@@ -114,6 +123,17 @@ class ScheduledPolicy:
     def _heat_pump(self, own: Tensor, rise: Tensor) -> Tensor:
         wanted = self._schedule.thermostat_gain * (self._schedule.thermostat_target - own)
         share = 0.5 * (wanted.clamp(-1.0, 1.0) + 1.0)
+        return 2.0 * self.curtail(share, -rise) - 1.0
+
+    def _ev_charger(
+        self, fleet: EVChargerFleet, tariff: Tensor, own: Tensor, deadline: Tensor, rise: Tensor
+    ) -> Tensor:
+        # Full power while energy is cheap; at any price what is needed to be full in time.
+        short_kwh = 0.5 * (1.0 - own) * fleet.need_kwh
+        hours = (12.0 * (deadline + 1.0)).clamp_min(self._dt_hours)
+        needed = (short_kwh / (fleet.efficiency * hours * fleet.p_max_kw)).clamp_max(1.0)
+        is_cheap = (tariff < self._schedule.charge_below_usd).to(needed.dtype)
+        share = torch.maximum(needed, is_cheap)
         return 2.0 * self.curtail(share, -rise) - 1.0
 
     def _generator(self, fleet: GeneratorFleet, tariff: Tensor, rise: Tensor) -> Tensor:

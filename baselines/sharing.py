@@ -14,8 +14,10 @@ from torch import Tensor
 
 from gradmap.envs.devices.base import Fleet
 from gradmap.envs.devices.battery import BatteryFleet
+from gradmap.envs.devices.ev_charger import EVChargerFleet
 from gradmap.envs.devices.generator import GeneratorFleet
 from gradmap.envs.devices.heat_pump import HeatPumpFleet, cop
+from gradmap.envs.devices.pv_inverter import PVInverterFleet
 from gradmap.feeders.errors import GradmapError
 
 _HALVINGS = 40  # of a range of a few units: to float32's rounding
@@ -32,6 +34,7 @@ def share_out(
     state: Tensor,
     temp_outdoor_degc: Tensor,
     dt_hours: float,
+    sun_pu: Tensor | float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Finds the devices' actions.
 
@@ -42,6 +45,7 @@ def share_out(
         state: State of the devices. `[batch, device, entry]`
         temp_outdoor_degc: Outdoor temperature. `[batch, 1]`
         dt_hours: Length of the step.
+        sun_pu: Sun, see `Surroundings`. `[batch, 1]`
 
     Returns:
         Actions in [-1, 1], and the power they ask for, kW. `[batch, device]`
@@ -65,6 +69,15 @@ def share_out(
         # Power falls as cost rises: the level is minus the marginal cost.
         kw = _at_common_level(power, unit, unit_kw, (-float(top.max()), 0.0))
         return -2.0 * kw / fleet.p_max_kw - 1.0, kw
+    if isinstance(fleet, EVChargerFleet):  # every car is a unit of its own: see `Zones`
+        kw = unit_kw[:, unit]
+        return 2.0 * kw / fleet.p_max_kw - 1.0, kw
+    if isinstance(fleet, PVInverterFleet):
+        # All have the same sun: the same share of it from each.
+        rated_kw = torch.zeros_like(unit_kw[0]).index_add(0, unit, fleet.p_max_kw)
+        kw = unit_kw[:, unit] * fleet.p_max_kw / rated_kw[unit]
+        available = (sun_pu * fleet.p_max_kw).clamp_min(1e-3 * fleet.p_max_kw)
+        return -2.0 * kw / available - 1.0, kw
     raise GradmapError(f"cannot share out among devices of type {fleet.kind}")
 
 

@@ -18,12 +18,16 @@ import torch
 from torch import Tensor
 
 from gradmap.baselines.dispatch import Groups
+from gradmap.baselines.dispatch.devices import kvar_per_kw
+from gradmap.baselines.dispatch.sensitivity import reactive_kinds
 from gradmap.baselines.sharing import share_out
 from gradmap.envs.core import Core
 from gradmap.envs.devices.base import Fleet
 from gradmap.envs.devices.battery import BatteryFleet
+from gradmap.envs.devices.ev_charger import EVChargerFleet
 from gradmap.envs.devices.generator import GeneratorFleet
 from gradmap.envs.devices.heat_pump import HeatPumpFleet
+from gradmap.envs.devices.pv_inverter import PVInverterFleet
 from gradmap.feeders.errors import GradmapError
 
 
@@ -52,20 +56,25 @@ class Zones:
         self._unit = []
         self.fleets: tuple[Fleet, ...] = ()
         zone_of_unit = []
+        ratios, _ = reactive_kinds(core.fleets)
         for fleet, zones in zip(core.fleets, own, strict=True):
-            present, unit = torch.unique(zones, return_inverse=True)
+            if isinstance(fleet, EVChargerFleet):  # cars that leave at other times do not add up
+                present, unit = zones, torch.arange(len(zones))
+            else:
+                present, unit = torch.unique(zones, return_inverse=True)
             self._unit.append(unit.to(core.device))
-            zone_of_unit.append(2 * present + isinstance(fleet, HeatPumpFleet))
+            zone_of_unit.append(len(ratios) * present + ratios.index(kvar_per_kw(fleet)))
             self.fleets += (_gather_fleet(fleet, self._unit[-1], len(present)),)
         # Of the units, as `Groups` has it of the agents.
         keys, self.group = torch.unique(torch.cat(zone_of_unit), return_inverse=True)
-        self.share = self._shares(groups, keys, zone)
+        self.share = self._shares(groups, keys, zone, ratios)
 
-    def _shares(self, groups: Groups, keys: Tensor, zone: Tensor) -> Tensor:
+    def _shares(self, groups: Groups, keys: Tensor, zone: Tensor, ratios: list[float]) -> Tensor:
         """Share of each zone's power that a group has, by rated power. `[group, zone group]`"""
         fleets: tuple[Any, ...] = self._core.fleets
         rated_kw = groups.total(torch.cat([fleet.p_max_kw for fleet in fleets]))
-        own = 2 * zone[groups.terminal] + (groups.kvar_per_kw > 0)
+        kind = torch.tensor([ratios.index(ratio) for ratio in groups.kvar_per_kw.tolist()])
+        own = len(ratios) * zone[groups.terminal] + kind
         share = rated_kw.unsqueeze(-1) * (own.unsqueeze(-1) == keys)
         return share / share.sum(0)
 
@@ -131,7 +140,11 @@ class Zones:
         return zeros.index_add(-1, self.group, unit_kw.cpu().double())
 
     def actions(
-        self, unit_kw: Tensor, states: tuple[Tensor, ...], temp_outdoor_degc: Tensor
+        self,
+        unit_kw: Tensor,
+        states: tuple[Tensor, ...],
+        temp_outdoor_degc: Tensor,
+        sun_pu: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Shares the units' power out among their devices.
 
@@ -139,13 +152,15 @@ class Zones:
             unit_kw: Power of the units in this step. `[batch, unit]`
             states: State of each fleet of devices. `[batch, device, entry]`
             temp_outdoor_degc: Outdoor temperature. `[batch]`
+            sun_pu: Sun, see `Surroundings`; None where no fleet needs it. `[batch]`
 
         Returns:
             Actions, and the power that they ask for. `[batch, agent]` each, float32
         """
         wanted = unit_kw.float().split([fleet.num_devices for fleet in self.fleets], dim=-1)
         parts = zip(self._core.fleets, self._unit, wanted, states, strict=True)
-        around = (temp_outdoor_degc.unsqueeze(-1), self._core.dt_hours)
+        sun = 1.0 if sun_pu is None else sun_pu.unsqueeze(-1)
+        around = (temp_outdoor_degc.unsqueeze(-1), self._core.dt_hours, sun)
         found = [share_out(fleet, unit, kw, own, *around) for fleet, unit, kw, own in parts]
         return torch.cat([a for a, _ in found], -1), torch.cat([p for _, p in found], -1)
 
@@ -185,7 +200,12 @@ def _gather_fleet(fleet: Fleet, unit: Tensor, num: int) -> Fleet:
             energy_max_kwh=total(fleet.energy_max_kwh),
             efficiency=mean(fleet.efficiency, fleet.energy_max_kwh),
             wear_usd_per_kwh=mean(fleet.wear_usd_per_kwh, fleet.p_max_kw),
+            kvar_per_kw=fleet.kvar_per_kw,
         )
+    if isinstance(fleet, EVChargerFleet):
+        return fleet
+    if isinstance(fleet, PVInverterFleet):
+        return PVInverterFleet(total(fleet.p_max_kw), fleet.kvar_per_kw)
     if isinstance(fleet, GeneratorFleet):
         # In parallel at one marginal cost: what 1 $/kWh more makes them run more adds up.
         response = 1.0 / fleet.fuel_usd_per_kw2h
@@ -206,4 +226,4 @@ def _gather_fleet(fleet: Fleet, unit: Tensor, num: int) -> Fleet:
             comfort_high_degc=mean(fleet.comfort_high_degc, loss),
             discomfort_usd_per_kh=total(fleet.discomfort_usd_per_kh),
         )
-    raise GradmapError(f"cannot gather devices of type {fleet.kind}; expected one of the three")
+    raise GradmapError(f"cannot gather devices of type {fleet.kind}; there is no rule for it")

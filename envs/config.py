@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
-from gradmap.envs.kinds import KINDS, MORE_KINDS
+from gradmap.envs.kinds import KINDS, MAX_KVAR_PER_KW, MORE_KINDS
 from gradmap.envs.placement import Placement, count_kinds, read_devices
 from gradmap.envs.scenarios.config import ScenarioConfig
 from gradmap.feeders.errors import GradmapError, raise_faults
@@ -27,7 +27,10 @@ end above 1.05 p.u. on any ordinary day; these are the same pattern at about a
 third of the boost, with which base load alone hardly ever leaves the limits.
 """
 
-_LATER_KEYS = ("placement", "difficulty", *(f"{kind}_kw" for kind in MORE_KINDS))
+_LATER_KEYS = (
+    *("placement", "difficulty", "battery_kvar_per_kw", "pv_kvar_per_kw"),
+    *(f"{kind}_kw" for kind in MORE_KINDS),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +110,11 @@ class TaskConfig:
             agents it shrinks as `unit_scale` does.
         ev_charger_kw: Mean rated power of a charger of an electric car.
         pv_inverter_kw: Mean rated power of a photovoltaic inverter.
+        battery_kvar_per_kw: Reactive power that a battery draws with each kW
+            drawn, and feeds with each fed, 0 for none.
+        pv_kvar_per_kw: Reactive power that an inverter may absorb per kW that
+            the sun gives, 0 for none, 0.44 at most: see
+            `gradmap.envs.devices.pv_inverter`.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -127,6 +135,8 @@ class TaskConfig:
     difficulty: float | None = None
     ev_charger_kw: float = 7.0
     pv_inverter_kw: float = 6.0
+    battery_kvar_per_kw: float = 0.0
+    pv_kvar_per_kw: float = 0.0
 
     def __post_init__(self) -> None:
         faults = [*self.placement.faults(), *self._take_devices()]
@@ -139,6 +149,9 @@ class TaskConfig:
             value = getattr(self, field)
             if value is not None and not (0 < value < math.inf):
                 faults.append(f"{field} is {value}, expected more than 0")
+        for field in ("battery_kvar_per_kw", "pv_kvar_per_kw"):
+            if not 0 <= getattr(self, field) <= MAX_KVAR_PER_KW:
+                faults.append(f"{field} is {getattr(self, field)}, expected 0 to {MAX_KVAR_PER_KW}")
         if not 0 < self.vmin_pu < self.vmax_pu:
             faults.append(
                 f"voltage limits are {self.vmin_pu} and {self.vmax_pu}, expected 0 < vmin < vmax"

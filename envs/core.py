@@ -21,11 +21,12 @@ from torch import Tensor
 
 from gradmap.envs.config import TaskConfig
 from gradmap.envs.constraints import Limits, monitored_nodes
-from gradmap.envs.devices.base import DeviceStep, Surroundings
+from gradmap.envs.devices.base import DeviceStep, Foresighted, Surroundings
 from gradmap.envs.devices.days import DeviceDays, join_fleets
 from gradmap.envs.fleet import Agents, move_fleet
 from gradmap.envs.observations import (
     FEATURES,
+    MORE_FEATURES,
     NUM_PUBLIC,
     clock_features,
     public_features,
@@ -36,6 +37,7 @@ from gradmap.envs.outcome import Outcome
 from gradmap.envs.scenarios.model import ScenarioSet
 from gradmap.envs.sites import site_rating_kw
 from gradmap.envs.state import State
+from gradmap.envs.sun import sun_pu
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
 from gradmap.feeders.powerflow.network import Network
@@ -139,6 +141,15 @@ class Core:
         generator = torch.Generator().manual_seed(self.config.seed + 1)
         draws = torch.rand(days.num_days, self.num_agents, generator=generator)
         self._draws = draws.to(self.device)
+        self._has_outlook = any(isinstance(fleet, Foresighted) for fleet in self.fleets)
+        if self._has_outlook:
+            self._hour = torch.arange(days.num_steps, device=self.device) * self.dt_hours
+            self._sun_pu = tensor(sun_pu(days))
+            if any(f.kind == "pv_inverter" for f in self.fleets) and not self._sun_pu.any():
+                raise GradmapError(
+                    "there is no sun for PV inverters: raise scenarios.pv_penetration and "
+                    "scenarios.pv_size above 0, or leave mix.pv_inverter out"
+                )
 
     @property
     def num_agents(self) -> int:
@@ -153,7 +164,7 @@ class Core:
     @property
     def num_features(self) -> int:
         """Length of an agent's observation."""
-        return len(FEATURES)
+        return len(FEATURES) + (len(MORE_FEATURES) if self._has_outlook else 0)
 
     @property
     def num_global_features(self) -> int:
@@ -216,12 +227,24 @@ class Core:
             The observation, float32. `[batch, agent, feature]`
         """
         step = min(state.step, self.num_steps - 1)
-        return stack_features(
+        seen = stack_features(
             self._public(state.days, step),
             torch.cat(self._own_states(state), dim=-1),
             self._site[state.days, step][:, self.agent_terminal],
             state.v_measured_pu[:, self.agent_terminal],
         )
+        return seen if not self._has_outlook else torch.cat((seen, self._outlook(state, step)), -1)
+
+    def _outlook(self, state: State, step: int) -> Tensor:
+        """What some device types see besides; see `MORE_FEATURES`. `[batch, agent, 2]`"""
+        now = self._surroundings(state.days, step)
+        parts = [
+            fleet.outlook(now)
+            if isinstance(fleet, Foresighted)
+            else torch.zeros(len(state.days), fleet.num_devices, 2, device=self.device)
+            for fleet in self.fleets
+        ]
+        return torch.cat([part.expand(len(state.days), -1, -1) for part in parts], dim=1)
 
     def observe_global(self, state: State) -> Tensor:
         """What a central critic may see in training; no agent does.
@@ -338,18 +361,31 @@ class Core:
         Args:
             days: Index of each day, on the core's device. `[batch]`
         """
-        today = self._surroundings(days, slice(None))
+        today = self.day_surroundings(days)
         return DeviceDays(self.fleets, self._sizes, self._devices_at_midnight(days), today)
+
+    def day_surroundings(self, days: Tensor) -> Surroundings:
+        """What whole days bring to the devices. `[day, time, 1]`
+
+        Args:
+            days: Index of each day, on the core's device. `[day]`
+        """
+        return self._surroundings(days, slice(None))
 
     def _surroundings(self, days: Tensor, step: int | slice) -> Surroundings:
         """What a step, or every step of the day, brings to the devices."""
-        return Surroundings(
-            self._tariff[days, step].unsqueeze(-1),
+        tariff = self._tariff[days, step]
+        around = Surroundings(
+            tariff.unsqueeze(-1),
             self._temp_degc[days, step].unsqueeze(-1),
             self.refill_usd_per_kwh,
             self.dt_hours,
             step == self.num_steps - 1,
         )
+        if not self._has_outlook:
+            return around
+        hour = self._hour[step].expand_as(tariff).unsqueeze(-1)
+        return dataclasses.replace(around, hour=hour, sun_pu=self._sun_pu[days, step].unsqueeze(-1))
 
     def _step_devices(self, state: State, action: Tensor) -> tuple[tuple[Tensor, ...], DeviceStep]:
         """Moves the fleets and joins what they did along the agent axis."""

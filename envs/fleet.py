@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 from gradmap.envs.config import TaskConfig
 from gradmap.envs.devices.base import Fleet
 from gradmap.envs.devices.battery import make_batteries
+from gradmap.envs.devices.ev_charger import make_ev_chargers
 from gradmap.envs.devices.generator import make_generators
 from gradmap.envs.devices.heat_pump import make_heat_pumps
+from gradmap.envs.devices.pv_inverter import make_pv_inverters
 from gradmap.envs.placement import Device, count_kinds, read_devices
 from gradmap.envs.sites import load_kw, site_terminals, site_weights
 from gradmap.feeders.errors import GradmapError
@@ -89,7 +91,7 @@ def build_agents(config: TaskConfig, feeder: Feeder) -> Agents:
         if num == 0:
             continue
         mean_kw = scale * _size_kw(config, kind)
-        fleets.append(_MAKERS[kind](num, mean_kw, scale, generator, _SPREAD))
+        fleets.append(_make(config, kind, num, mean_kw, scale, generator))
         terminals.append(_place(weights, num, generator))
     return _join(fleets, {kind: num for kind, num in counts.items() if num}, terminals)
 
@@ -117,14 +119,27 @@ def real_devices(config: TaskConfig, feeder: Feeder) -> float:
 _SPREAD = 0.2
 """How far the rated power of drawn devices lies from the mean at most, as a share."""
 
-_MAKERS: dict[
-    str, Callable[[int, float | Tensor, float | Tensor, torch.Generator, float], Fleet]
-] = {
-    "battery": lambda n, kw, _, g, spread: make_batteries(n, kw, g, spread),
-    "heat_pump": lambda n, kw, houses, g, spread: make_heat_pumps(n, kw, houses, g, spread),
-    "generator": lambda n, kw, _, g, spread: make_generators(n, kw, g, spread),
-}
-"""Makes the devices of a type: number, mean kW, how many real ones each is, draws, spread."""
+
+def _make(
+    config: TaskConfig,
+    kind: str,
+    num: int,
+    mean_kw: float | Tensor,
+    real: float | Tensor,
+    generator: torch.Generator,
+    spread: float = _SPREAD,
+) -> Fleet:
+    """Draws the devices of a type; each stands for `real` ones."""
+    if kind == "battery":
+        kvar = config.battery_kvar_per_kw
+        return make_batteries(num, mean_kw, generator, spread, kvar)
+    if kind == "heat_pump":
+        return make_heat_pumps(num, mean_kw, real, generator, spread)
+    if kind == "generator":
+        return make_generators(num, mean_kw, generator, spread)
+    if kind == "ev_charger":
+        return make_ev_chargers(num, mean_kw, real, generator, spread)
+    return make_pv_inverters(num, mean_kw, generator, spread, config.pv_kvar_per_kw)
 
 
 def _size_kw(config: TaskConfig, kind: str) -> float:
@@ -144,7 +159,7 @@ def _listed_agents(
         own = [i for i, device in enumerate(devices) if device.kind == kind]
         size_kw = torch.tensor([devices[i].size_kw for i in own])
         houses = size_kw / _size_kw(config, kind)
-        fleets.append(_MAKERS[kind](num, size_kw, houses, generator, 0.0))
+        fleets.append(_make(config, kind, num, size_kw, houses, generator, 0.0))
         terminals.append(at[own])
     return _join(fleets, counts, terminals)
 

@@ -1,4 +1,4 @@
-"""Names of the device types, in the order of the agents."""
+"""Names of the device types, in the order of the agents, and what limits them all."""
 
 from __future__ import annotations
 
@@ -10,3 +10,7 @@ MORE_KINDS = ("ev_charger", "pv_inverter")
 
 KINDS = FIRST_KINDS + MORE_KINDS
 """All device types."""
+
+MAX_KVAR_PER_KW = 0.44
+"""Reactive power of an inverter at most, per kW: IEEE 1547's category B. One of 1.1 kVA
+per kW has room for it at full power: 0.44 is below sqrt(1.1 ** 2 - 1)."""

@@ -26,6 +26,11 @@ FEATURES = (
 )
 """Names of the features, in order; the same for every device type."""
 
+MORE_FEATURES = ("own_available", "own_deadline")
+"""Features behind them, in tasks alone with device types that need them: the share of its
+rated power that the device can use now (whether the car is at home, the sun), and the hours
+to departure, 24 of them -1 to 1; 0 for all other types."""
+
 NUM_PUBLIC = FEATURES.index("own_state")
 """How many features, the first, are the same for all agents."""
 

@@ -130,6 +130,31 @@ class OpenDSSReplay:
         self._conductors = _conductor_positions(circuit, feeder)
         self._voltages = NodeVoltages(self._engine)
 
+    def move(
+        self, taps: npt.ArrayLike | None = None, capacitors: npt.ArrayLike | None = None
+    ) -> None:
+        """Moves taps and switches capacitors for the solves to come.
+
+        Args:
+            taps: Position of every regulator of the feeder; `None` leaves them.
+                `[regulator]`
+            capacitors: Whether each of `feeder.controls.capacitors` is on.
+                `[capacitor]`
+
+        Raises:
+            GradmapError: If a tap is not a position of its regulator.
+        """
+        if taps is not None:
+            positions = map(int, np.asarray(taps).tolist())
+            by_name = dict(zip(self.feeder.regulators.control, positions, strict=True))
+            set_taps(self._engine, by_name, self.feeder.origin)
+        if capacitors is not None:
+            banks = self._engine.ActiveCircuit.Capacitors
+            states = np.asarray(capacitors).tolist()
+            for name, is_on in zip(self.feeder.controls.capacitors.name, states, strict=True):
+                banks.Name = name
+                banks.States = [int(is_on)]
+
     def solve(self, p_kw: npt.ArrayLike, q_kvar: npt.ArrayLike) -> ReplaySolution:
         """Solves one power flow.
 

@@ -27,10 +27,12 @@ import numpy.typing as npt
 from torch import Tensor
 
 from gradmap.baselines.dispatch.horizon import Horizon
-from gradmap.envs.devices.base import Fleet
+from gradmap.envs.devices.base import Fleet, Surroundings
 from gradmap.envs.devices.battery import BatteryFleet
+from gradmap.envs.devices.ev_charger import DEFICIT, EVChargerFleet
 from gradmap.envs.devices.generator import GeneratorFleet
-from gradmap.envs.devices.heat_pump import HeatPumpFleet, cop
+from gradmap.envs.devices.heat_pump import POWER_FACTOR, HeatPumpFleet, cop
+from gradmap.envs.devices.pv_inverter import PVInverterFleet
 from gradmap.feeders.errors import GradmapError
 
 Array = npt.NDArray[np.float64]
@@ -132,6 +134,7 @@ def fleet_blocks(
 class _Outlook:
     """A day's horizon: $ for a kW over a step, weather, COP `[time, 1]`, end of day."""
 
+    around: Surroundings
     dt_hours: float
     price: Array
     temp_degc: Array
@@ -144,6 +147,7 @@ class _Outlook:
         temp = horizon.temp_outdoor_degc[day]
         performance = _array(cop(temp))[:, None]
         return cls(
+            horizon.surroundings()[day],
             horizon.dt_hours,
             horizon.dt_hours * _array(horizon.tariff_usd_per_kwh[day])[:, None],
             _array(temp)[:, None],
@@ -264,13 +268,85 @@ def _generator_block(fleet: GeneratorFleet, state: Array, ahead: _Outlook) -> Bl
     )
 
 
+def _ev_charger_block(fleet: EVChargerFleet, state: Array, ahead: _Outlook) -> Block:
+    """Charging power, and how far the car is from full, kWh."""
+    p_max, need, eta, unmet = _parameters(
+        fleet, "p_max_kw", "need_kwh", "efficiency", "unmet_usd_per_kwh"
+    )
+    energy, first = state
+    dt, price = ahead.dt_hours, ahead.price
+    is_home, is_leaving, trips = (
+        _array(of(ahead.around)) for of in (fleet.is_home, fleet.is_leaving, fleet.trips_kwh)
+    )
+    drift = -trips
+    drift[0] += energy - need
+    worth = ahead.refill_usd_per_kwh / eta
+    one = np.ones_like(drift)
+    upper = _whole(p_max * np.maximum(is_home, _CLOSED), DEFICIT * need * one)
+    return Block(
+        upper=upper,
+        cost=_whole(price * one, unmet * is_leaving + _at_end(worth, drift)),
+        curvature=np.zeros((2, 1, 1)),
+        start=0.5 * upper,
+        gain=_whole(dt * eta * is_home),
+        sign=-np.ones(1),
+        decay=np.ones_like(eta),
+        drift=drift,
+        power_control=np.ones(1),
+        power_state=0.0,
+        constant=float((worth * (first - need)).sum()),
+        action_of=lambda p_kw: 2.0 * p_kw / p_max - 1.0,
+    )
+
+
+def _pv_inverter_block(fleet: PVInverterFleet, state: Array, ahead: _Outlook) -> Block:
+    """Output, and once more as a state, of which nothing is kept, kW."""
+    if fleet.kvar_per_kw:
+        raise GradmapError(
+            "no dispatch problem for PV inverters with reactive power: their action moves it and "
+            "the output along one line, which is not convex; set task.pv_kvar_per_kw to 0, or "
+            "leave out the methods that plan (receding-horizon, perfect-foresight)"
+        )
+    (p_max,) = _parameters(fleet, "p_max_kw")
+    sun = _array(fleet.available_kw(ahead.around))
+    most = np.maximum(sun, _CLOSED * p_max)
+    one = np.ones_like(most)
+    upper = _whole(most, 2.0 * most)
+    return Block(
+        upper=upper,
+        cost=_whole(-ahead.price * one, 0.0 * one),
+        curvature=np.zeros((2, 1, 1)),
+        start=_whole(0.5 * most, 0.5 * most),
+        gain=_whole(one),
+        sign=np.ones(1),
+        decay=np.zeros_like(p_max),
+        drift=0.0 * one,
+        power_control=-np.ones(1),
+        power_state=0.0,
+        constant=0.0,
+        action_of=lambda p_kw: -2.0 * p_kw / most - 1.0,
+    )
+
+
+_CLOSED = 1e-3
+"""Share of the rated power that a box keeps where a device can do nothing: the method
+needs an inside. What it is used for there, the environment's own step takes away."""
+
 _MAKERS: dict[type, Callable[[Any, Array, _Outlook], Block]] = {
     BatteryFleet: _battery_block,
     HeatPumpFleet: _heat_pump_block,
     GeneratorFleet: _generator_block,
+    EVChargerFleet: _ev_charger_block,
+    PVInverterFleet: _pv_inverter_block,
 }
 
 
-def has_reactive_power(fleet: Fleet) -> bool:
-    """Whether the fleet draws reactive power in proportion to active power."""
-    return isinstance(fleet, HeatPumpFleet)
+def kvar_per_kw(fleet: Fleet) -> float:
+    """Reactive power that the fleet draws with each kW drawn.
+
+    Args:
+        fleet: The fleet.
+    """
+    if isinstance(fleet, HeatPumpFleet):
+        return float((POWER_FACTOR**-2 - 1.0) ** 0.5)
+    return fleet.kvar_per_kw if isinstance(fleet, BatteryFleet) else 0.0

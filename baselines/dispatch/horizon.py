@@ -6,6 +6,7 @@ import dataclasses
 
 from torch import Tensor
 
+from gradmap.envs.devices.base import Surroundings
 from gradmap.feeders.errors import raise_faults
 
 
@@ -31,6 +32,8 @@ class Horizon:
     refill_usd_per_kwh: float
     dt_hours: float
     is_day_end: bool = True
+    hour: Tensor | None = None
+    sun_pu: Tensor | None = None
 
     def __post_init__(self) -> None:
         faults = []
@@ -42,6 +45,22 @@ class Horizon:
         if not self.dt_hours > 0:
             faults.append(f"dt_hours is {self.dt_hours}, expected more than 0")
         raise_faults("dispatch horizon", faults)
+
+    def surroundings(self) -> Surroundings:
+        """What its steps bring to the devices, float64, on the CPU. `[batch, time, 1]`"""
+
+        def column(x: Tensor) -> Tensor:
+            return x.detach().cpu().double().unsqueeze(-1)
+
+        return Surroundings(
+            column(self.tariff_usd_per_kwh),
+            column(self.temp_outdoor_degc),
+            self.refill_usd_per_kwh,
+            self.dt_hours,
+            False,
+            None if self.hour is None else column(self.hour),
+            None if self.sun_pu is None else column(self.sun_pu),
+        )
 
     @property
     def num_steps(self) -> int:

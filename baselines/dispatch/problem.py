@@ -15,7 +15,7 @@ from gradmap.baselines.dispatch.interior import Solution, solve_interior
 from gradmap.baselines.dispatch.newton import Newton
 from gradmap.baselines.dispatch.rows import UNIT, Choice, Rows, extend, fill_rows
 from gradmap.baselines.dispatch.sensitivity import GridModel
-from gradmap.envs.devices.base import DeviceStep, Fleet, Surroundings
+from gradmap.envs.devices.base import DeviceStep, Fleet
 
 _ROWS_PER_STEP = 4  # added in a round; more make rounds fewer and each one slower
 
@@ -202,17 +202,11 @@ def play_devices(
     """
     now = [state.detach().double() for state in states]
     device = now[0].device
-    tariff, temp = horizon.tariff_usd_per_kwh.to(device), horizon.temp_outdoor_degc.to(device)
-    cost = torch.zeros(len(tariff), dtype=torch.float64, device=device)
+    whole = horizon.surroundings().to(device)
+    cost = torch.zeros(len(now[0]), dtype=torch.float64, device=device)
     power = []
     for t in range(horizon.num_steps):
-        around = Surroundings(
-            tariff[:, t, None].double(),
-            temp[:, t, None].double(),
-            horizon.refill_usd_per_kwh,
-            horizon.dt_hours,
-            t == horizon.num_steps - 1,
-        )
+        around = dataclasses.replace(whole[:, t], is_last=t == horizon.num_steps - 1)
         done: list[DeviceStep] = []
         for k, (fleet, action) in enumerate(zip(fleets, actions, strict=True)):
             now[k], step = fleet.step(now[k], action[:, t].to(device).double(), around)

@@ -1,25 +1,43 @@
 """The network around an operating point: limits as affine functions of power.
 
 Devices are told apart by *group*: the terminal they sit at, and whether they
-draw reactive power in proportion to active power (heat pumps do). The slopes
+draw reactive power in proportion to active power (heat pumps do), and how much. The slopes
 are exact derivatives of the three-phase power flow.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from gradmap.baselines.dispatch.devices import has_reactive_power
+from gradmap.baselines.dispatch.devices import kvar_per_kw
 from gradmap.envs.core import Core
-from gradmap.envs.devices.heat_pump import POWER_FACTOR
+from gradmap.envs.devices.base import Fleet
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.powerflow.response import current_response
 from gradmap.feeders.powerflow.solve import PowerFlow, solve_power_flow
 
-_KVAR_PER_KW = (POWER_FACTOR**-2 - 1.0) ** 0.5
+
+def reactive_kinds(fleets: Sequence[Fleet]) -> tuple[list[float], Tensor]:
+    """Tells devices apart by the reactive power that they draw with each kW.
+
+    Args:
+        fleets: The fleets.
+
+    Returns:
+        The ratios that there are, 0 first, at least two; and which of them
+        each device has, int64. `[device]`
+    """
+    own = [kvar_per_kw(fleet) for fleet in fleets]
+    ratios = sorted({0.0, *own})
+    ratios += ratios[-1:] if len(ratios) == 1 else []
+    parts = zip(own, fleets, strict=True)
+    return ratios, torch.cat(
+        [torch.full((fleet.num_devices,), ratios.index(ratio)) for ratio, fleet in parts]
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +57,10 @@ class Groups:
     @classmethod
     def of(cls, core: Core) -> Groups:
         """Finds the groups of a core's agents; all on the CPU."""
-        parts = [torch.full((f.num_devices,), has_reactive_power(f)) for f in core.fleets]
-        is_reactive = torch.cat(parts).long()
-        keys, group = torch.unique(2 * core.agent_terminal.cpu() + is_reactive, return_inverse=True)
-        return cls(group, keys // 2, _KVAR_PER_KW * (keys % 2).double())
+        ratios, kind = reactive_kinds(core.fleets)
+        num = len(ratios)
+        keys, group = torch.unique(num * core.agent_terminal.cpu() + kind, return_inverse=True)
+        return cls(group, keys // num, torch.tensor(ratios, dtype=torch.float64)[keys % num])
 
     def total(self, p_kw: Tensor) -> Tensor:
         """Sums the agents' power by group, float64.

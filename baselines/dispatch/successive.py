@@ -104,6 +104,7 @@ class Day:
         self.core, self.day, self.config = core, day, config
         self._groups = Groups.of(core)
         index, days = int(day), core.scenarios
+        today = core.day_surroundings(day)
         names = ("base_p_kw", "base_q_kvar", "pv_kw")
         base = [torch.tensor(getattr(days, name)[index]) for name in names]
         self._base = (base[0], base[1], base[2])
@@ -112,6 +113,8 @@ class Day:
             torch.tensor(days.temp_outdoor_degc[index])[None],
             core.refill_usd_per_kwh,
             core.dt_hours,
+            hour=None if today.hour is None else today.hour.squeeze(-1),
+            sun_pu=None if today.sun_pu is None else today.sun_pu.squeeze(-1),
         )
         self._blocks = fleet_blocks(core.fleets, core.reset(day).devices, horizon)
         sizes = [fleet.num_devices for fleet in core.fleets]

@@ -9,7 +9,8 @@ the network.
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -28,6 +29,9 @@ class Surroundings:
             of the day.
         dt_hours: Length of the step, hours.
         is_last: Whether the step is the last of the day.
+        hour: Hour of the day at which the step begins; None where no fleet
+            asks for it. `[..., 1]`
+        sun_pu: Sun over the highest of the training days, 0 to 1, likewise.
     """
 
     tariff_usd_per_kwh: Tensor
@@ -35,6 +39,45 @@ class Surroundings:
     refill_usd_per_kwh: float
     dt_hours: float
     is_last: bool
+    hour: Tensor | None = None
+    sun_pu: Tensor | None = None
+
+    @property
+    def clock(self) -> Tensor:
+        """`hour`, where it is known. `[..., 1]`"""
+        assert self.hour is not None, "surroundings without a clock"
+        return self.hour
+
+    @property
+    def sun(self) -> Tensor:
+        """`sun_pu`, where it is known. `[..., 1]`"""
+        assert self.sun_pu is not None, "surroundings without a sun"
+        return self.sun_pu
+
+    def __getitem__(self, index: Any) -> Surroundings:
+        """The same for some of the days or steps.
+
+        Args:
+            index: What picks them from the leading axes.
+        """
+        return self._each(lambda x: x[index])
+
+    def to(self, device: torch.device) -> Surroundings:
+        """The same on another torch device.
+
+        Args:
+            device: The device.
+        """
+        return self._each(lambda x: x.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Surroundings:
+        return dataclasses.replace(
+            self,
+            tariff_usd_per_kwh=change(self.tariff_usd_per_kwh),
+            temp_outdoor_degc=change(self.temp_outdoor_degc),
+            hour=None if self.hour is None else change(self.hour),
+            sun_pu=None if self.sun_pu is None else change(self.sun_pu),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +215,56 @@ class Fleet(Protocol):
         ...
 
 
+@runtime_checkable
+class Foresighted(Protocol):
+    """A fleet whose agents see more than their state, site and voltage."""
+
+    def outlook(self, surroundings: Surroundings) -> Tensor:
+        """What the device can do now and how long it has: see `MORE_FEATURES`.
+
+        Args:
+            surroundings: Clock and sun of the step.
+
+        Returns:
+            Share of the rated power that it can use, and the hours to its
+            deadline over 12, less 1. `[batch, device, 2]`
+        """
+        ...
+
+
+@runtime_checkable
+class Reactive(Protocol):
+    """A fleet whose reactive power follows the action, not the power alone."""
+
+    @property
+    def kvar_per_kw(self) -> float:
+        """Reactive power at most per kW of the device; 0 for none."""
+        ...
+
+    def reactive_kvar(self, action: Tensor, surroundings: Surroundings) -> Tensor:
+        """Reactive power drawn. `[..., device]`
+
+        Args:
+            action: Action in [-1, 1]. `[..., device]`
+            surroundings: Clock and sun, leading axes the same.
+        """
+        ...
+
+
+def react(fleet: Fleet, done: DeviceStep, action: Tensor, surroundings: Surroundings) -> DeviceStep:
+    """Adds the reactive power of a `Reactive` fleet; others stay as they are.
+
+    Args:
+        fleet: The fleet.
+        done: What it did.
+        action: Its actions. `[..., device]`
+        surroundings: Clock and sun, leading axes the same.
+    """
+    if not (isinstance(fleet, Reactive) and fleet.kvar_per_kw):
+        return done
+    return dataclasses.replace(done, q_kvar=fleet.reactive_kvar(action, surroundings))
+
+
 def step_fleet(
     fleet: Fleet, state: Tensor, action: Tensor, surroundings: Surroundings
 ) -> tuple[Tensor, DeviceStep]:
@@ -187,7 +280,7 @@ def step_fleet(
         The next state, and what happened.
     """
     after, setpoint, p_kw = fleet.follow(state, action, surroundings)
-    done = fleet.settle(after, setpoint, p_kw, surroundings)
+    done = react(fleet, fleet.settle(after, setpoint, p_kw, surroundings), action, surroundings)
     if surroundings.is_last:
         bill = done.energy_usd - fleet.leftover_usd(after, surroundings)
         done = dataclasses.replace(done, energy_usd=bill)

@@ -24,12 +24,15 @@ class BatteryFleet:
         efficiency: Of charging, and again of discharging (each the square
             root of the round trip's).
         wear_usd_per_kwh: Wear for each kWh through the terminals.
+        kvar_per_kw: Reactive power drawn with each kW drawn, and fed with each
+            fed: what it does to the voltage is then the stronger.
     """
 
     p_max_kw: Tensor
     energy_max_kwh: Tensor
     efficiency: Tensor
     wear_usd_per_kwh: Tensor
+    kvar_per_kw: float = 0.0
     kind: str = "battery"
 
     @property
@@ -69,7 +72,8 @@ class BatteryFleet:
         bill = surroundings.tariff_usd_per_kwh * p_kw * dt
         wear = self.wear_usd_per_kwh * dt * p_kw.abs()
         zero = torch.zeros_like(p_kw)
-        return DeviceStep(setpoint_kw, p_kw, zero, bill, zero, wear, zero, zero)
+        q_kvar = self.kvar_per_kw * p_kw if self.kvar_per_kw else zero
+        return DeviceStep(setpoint_kw, p_kw, q_kvar, bill, zero, wear, zero, zero)
 
     def recursion(self, surroundings: Surroundings) -> Recursion:
         """Energy between empty and full; see `Fleet.recursion`."""
@@ -113,7 +117,11 @@ class BatteryFleet:
 
 
 def make_batteries(
-    num: int, mean_kw: float | Tensor, generator: torch.Generator, spread: float = 0.2
+    num: int,
+    mean_kw: float | Tensor,
+    generator: torch.Generator,
+    spread: float = 0.2,
+    kvar_per_kw: float = 0.0,
 ) -> BatteryFleet:
     """Draws a fleet of batteries.
 
@@ -122,6 +130,7 @@ def make_batteries(
         mean_kw: Mean rated power, kW; one for all, or `[device]`.
         generator: Source of the draws, on the CPU.
         spread: How far rated powers lie from the mean at most, as a share.
+        kvar_per_kw: Reactive power with each kW.
 
     Returns:
         The fleet, on the CPU: power within 20 % of the mean, 2.5 to 3 hours
@@ -133,4 +142,5 @@ def make_batteries(
         energy_max_kwh=p_max * uniform(2.5, 3.0, num, generator),
         efficiency=uniform(0.88, 0.94, num, generator).sqrt(),
         wear_usd_per_kwh=uniform(0.03, 0.04, num, generator),
+        kvar_per_kw=kvar_per_kw,
     )

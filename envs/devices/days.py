@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradmap.envs.devices.base import DeviceStep, Fleet, Surroundings
+from gradmap.envs.devices.base import DeviceStep, Fleet, Surroundings, react
 from gradmap.envs.devices.recursion import Recursion, scan
 
 
@@ -87,11 +87,7 @@ class DeviceDays:
         states, chosen = scan(base, start, gain, seen, self._law.rows(rows))
         before = torch.cat((start.unsqueeze(0), states[:-1]))
         moved = (x.transpose(0, 1).split(self._sizes, dim=-1) for x in (before, states, chosen))
-        today = dataclasses.replace(
-            self._today,
-            tariff_usd_per_kwh=self._today.tariff_usd_per_kwh[rows],
-            temp_outdoor_degc=self._today.temp_outdoor_degc[rows],
-        )
+        today = self._today[rows]
         own = zip(self._fleets, self._midnight, *moved, strict=True)
         return join_fleets(
             [
@@ -115,11 +111,7 @@ class DeviceDays:
         kept = midnight[:, None, :, 1:].expand(-1, after.shape[1], -1, -1)
         state = torch.cat((after.unsqueeze(-1), kept), dim=-1)
         done = fleet.settle(state, fleet.setpoints(action), p_kw, today)
-        last = dataclasses.replace(
-            today,
-            tariff_usd_per_kwh=today.tariff_usd_per_kwh[:, -1],
-            temp_outdoor_degc=today.temp_outdoor_degc[:, -1],
-        )
-        leftover = fleet.leftover_usd(state[:, -1], last).unsqueeze(1)
+        done = react(fleet, done, action, today)
+        leftover = fleet.leftover_usd(state[:, -1], today[:, -1]).unsqueeze(1)
         bill = torch.cat((done.energy_usd[:, :-1], done.energy_usd[:, -1:] - leftover), dim=1)
         return dataclasses.replace(done, energy_usd=bill)
