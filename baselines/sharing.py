@@ -76,7 +76,7 @@ def share_out(
         # All have the same sun: the same share of it from each.
         rated_kw = torch.zeros_like(unit_kw[0]).index_add(0, unit, fleet.p_max_kw)
         kw = unit_kw[:, unit] * fleet.p_max_kw / rated_kw[unit]
-        available = (sun_pu * fleet.p_max_kw).clamp_min(1e-3 * fleet.p_max_kw)
+        available = torch.maximum(sun_pu * fleet.p_max_kw, 1e-4 * fleet.p_max_kw)
         return -2.0 * kw / available - 1.0, kw
     raise GradmapError(f"cannot share out among devices of type {fleet.kind}")
 

@@ -35,7 +35,13 @@ MAX_POINTS = 120
 QUIET_SHARE = 0.1
 """A method is quiet with at most this share of selfish devices' violations."""
 
-_KINDS = {"battery": "batteries", "heat_pump": "heat pumps", "generator": "generators"}
+_KINDS = {
+    "battery": "batteries",
+    "heat_pump": "heat pumps",
+    "generator": "generators",
+    "ev_charger": "EV chargers",
+    "pv_inverter": "PV inverters",
+}
 _PROFILED = {
     PRICED: ("cost + priced violations", "excess over the day's best cost, $"),
     "cost_usd_per_day": ("cost", "excess over the day's best cost, $"),

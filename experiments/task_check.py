@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -50,11 +51,6 @@ class CheckBudget:
     foresight_rounds: int = 10
 
 
-@torch.no_grad()
-def _judged(core: Core, policy: Policy, days: torch.Tensor) -> dict[str, float]:
-    return evaluate(core, policy, days).metrics
-
-
 def check_task(
     task: TaskConfig, budget: CheckBudget, device: str = "auto", seed: int = 0
 ) -> dict[str, Any]:
@@ -79,13 +75,14 @@ def check_task(
     core = make(task, device=resolve_device(device))
     days = pick_days(core, "test", budget.num_days)
     found: dict[str, dict[str, float]] = {}
-    for name, build in (
-        ("idle", lambda: IdlePolicy(core)),
-        ("selfish", lambda: _selfish(core, budget, seed)),
-        (REFERENCE, lambda: _foresight(core, budget, days)),
-    ):
+    policies: dict[str, Callable[[], Policy]] = {
+        "idle": lambda: IdlePolicy(core),
+        "selfish": lambda: _selfish(core, budget, seed),
+        REFERENCE: lambda: _foresight(core, budget, days),
+    }
+    for name, build in policies.items():
         started = time.monotonic()
-        metrics = _judged(core, build(), days)
+        metrics = evaluate(core, build(), days).metrics
         figures = {column: metrics[column] for column in COLUMNS}
         found[name] = {**figures, "seconds": time.monotonic() - started}
     return _verdict(core, days, found)

@@ -11,8 +11,10 @@ import torch
 
 from gradmap.envs.core import Core
 from gradmap.envs.devices.battery import BatteryFleet
+from gradmap.envs.devices.ev_charger import EVChargerFleet
 from gradmap.envs.devices.generator import GeneratorFleet
 from gradmap.envs.devices.heat_pump import HeatPumpFleet
+from gradmap.envs.devices.pv_inverter import PVInverterFleet
 from gradmap.feeders.model import GROUND
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ STATE_UNITS = {
     "battery": "state of charge, %",
     "heat_pump": "indoor temperature, degC",
     "generator": "output before the step, kW",
+    "ev_charger": "energy in the car, kWh",
+    "pv_inverter": "output before the step, kW",
 }
 """What an agent's own state is, by its device type."""
 
@@ -136,7 +140,9 @@ def _physical(core: Core, seen: npt.NDArray[np.floating]) -> npt.NDArray[np.floa
         elif isinstance(fleet, HeatPumpFleet):
             low, high = (edge.cpu().numpy() for edge in _band(fleet))
             own = np.array([0.5 * (high + low), 0.5 * (high - low)])
-        elif isinstance(fleet, GeneratorFleet):
+        elif isinstance(fleet, EVChargerFleet):
+            own = np.repeat(0.5 * fleet.need_kwh.cpu().numpy()[None], 2, 0)
+        elif isinstance(fleet, (GeneratorFleet, PVInverterFleet)):
             own = np.repeat(0.5 * fleet.p_max_kw.cpu().numpy()[None], 2, 0)
         else:
             own = np.array([np.zeros(fleet.num_devices), np.ones(fleet.num_devices)])

@@ -22,12 +22,20 @@ _PUBLIC = {
     "PowerFlow": "gradmap.feeders.powerflow.solve",
     "solve_power_flow": "gradmap.feeders.powerflow.solve",
     "make": "gradmap.envs.catalog",
+    "own_task": "gradmap.envs.own_task",
+    "TaskConfig": "gradmap.envs.config",
+    "AgentMix": "gradmap.envs.config",
+    "Placement": "gradmap.envs.placement",
     "parallel_env": "gradmap.envs.parallel",
 }
 
 if TYPE_CHECKING:  # the same names for editors and type checkers
     from gradmap.envs.catalog import make as make
+    from gradmap.envs.config import AgentMix as AgentMix
+    from gradmap.envs.config import TaskConfig as TaskConfig
+    from gradmap.envs.own_task import own_task as own_task
     from gradmap.envs.parallel import parallel_env as parallel_env
+    from gradmap.envs.placement import Placement as Placement
     from gradmap.feeders.catalog import load_feeder as load_feeder
     from gradmap.feeders.errors import GradmapError as GradmapError
     from gradmap.feeders.model import Feeder as Feeder

@@ -285,7 +285,7 @@ def _ev_charger_block(fleet: EVChargerFleet, state: Array, ahead: _Outlook) -> B
     upper = _whole(p_max * np.maximum(is_home, _CLOSED), DEFICIT * need * one)
     return Block(
         upper=upper,
-        cost=_whole(price * one, unmet * is_leaving + _at_end(worth, drift)),
+        cost=_whole(price * is_home, unmet * is_leaving + _at_end(worth, drift)),
         curvature=np.zeros((2, 1, 1)),
         start=0.5 * upper,
         gain=_whole(dt * eta * is_home),
@@ -314,7 +314,7 @@ def _pv_inverter_block(fleet: PVInverterFleet, state: Array, ahead: _Outlook) ->
     upper = _whole(most, 2.0 * most)
     return Block(
         upper=upper,
-        cost=_whole(-ahead.price * one, 0.0 * one),
+        cost=_whole(-ahead.price * sun / most, 0.0 * one),
         curvature=np.zeros((2, 1, 1)),
         start=_whole(0.5 * most, 0.5 * most),
         gain=_whole(one),
@@ -328,9 +328,10 @@ def _pv_inverter_block(fleet: PVInverterFleet, state: Array, ahead: _Outlook) ->
     )
 
 
-_CLOSED = 1e-3
+_CLOSED = 1e-4
 """Share of the rated power that a box keeps where a device can do nothing: the method
-needs an inside. What it is used for there, the environment's own step takes away."""
+needs an inside. It earns and costs nothing there, so that the bound stays one, and the
+environment's own step takes away what is asked for."""
 
 _MAKERS: dict[type, Callable[[Any, Array, _Outlook], Block]] = {
     BatteryFleet: _battery_block,

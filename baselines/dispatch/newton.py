@@ -27,12 +27,13 @@ class Newton:
         self.block = block
         self._controls = block.num_controls
         self._sign = block.sign[:, None, None]
+        self._is_plain = len(block.sign) == 1 and block.sign[0] == 1.0  # the state is its part
         self._k = block.power_control[:, None, None]
 
     def state(self, v: Array) -> Array:
         """The state `x` of the variables. `[time, device]`"""
         parts = v[self._controls :]
-        x: Array = parts[0] if len(parts) == 1 else (self._sign * parts).sum(0)
+        x: Array = parts[0] if self._is_plain else (self._sign * parts).sum(0)
         return x
 
     def power(self, v: Array) -> Array:

@@ -5,27 +5,36 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gradmap.envs.config import AgentMix
 from gradmap.envs.devices.days import Feedback
 from gradmap.envs.devices.recursion import scan
 
-STEPS = 12
+EVERY_KIND = {
+    "mix": AgentMix(1, 1, 1, 2, 1),
+    "battery_kvar_per_kw": 0.3,
+}
 
 
-@pytest.fixture(scope="module")
-def core(make_core):
-    return make_core(steps=STEPS)
+@pytest.fixture(scope="module", params=["published", "every kind", "reactive"])
+def core(make_core, request):
+    """Half a night; or until noon, so that cars leave and the sun comes out."""
+    if request.param == "published":
+        return make_core(steps=12)
+    reactive = {"pv_kvar_per_kw": 0.44} if request.param == "reactive" else {}
+    return make_core(24, steps=24, **EVERY_KIND, **reactive)
 
 
 def actions(core, batch, size=1.0):
     generator = torch.Generator().manual_seed(3)
-    return size * (2.0 * torch.rand(batch, STEPS, core.num_agents, generator=generator) - 1.0)
+    shape = (batch, core.num_steps, core.num_agents)
+    return size * (2.0 * torch.rand(shape, generator=generator) - 1.0)
 
 
 def stepped(core, days, action, feedback=None):
     """The same day by the fleets' own steps."""
     state = core.reset(days)
     done = []
-    for step in range(STEPS):
+    for step in range(core.num_steps):
         act = action[:, step]
         if feedback is not None:
             own = core.observe(state)[..., core_own_state()]
@@ -94,7 +103,7 @@ def test_its_gradient_is_that_of_finite_differences(core):
     law = core.device_days(days)._law.rows(torch.tensor([0]))
     law = type(law)(**{k: v.double() for k, v in vars(law).items()})
     generator = torch.Generator().manual_seed(5)
-    shape = (STEPS, 1, core.num_agents)
+    shape = (core.num_steps, 1, core.num_agents)
     base, gain, seen = (
         0.4 * torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3)
     )
