@@ -193,6 +193,12 @@ class TappedMaps:
 
         return cls(each[0].base, each[0].static, *map(joined, _BY_SCENARIO))
 
+    def replaced(self, rows: Tensor, part: TappedMaps) -> TappedMaps:
+        """The maps with those of some scenarios exchanged."""
+        pairs = ((getattr(self, name), getattr(part, name)) for name in _BY_SCENARIO)
+        changed = (whole.index_copy(0, rows, some) for whole, some in pairs)
+        return TappedMaps(self.base, self.static, *changed)
+
     def port_voltage(self, j: Tensor, out: Tensor | None = None) -> Tensor:
         """Port voltages, planar, of port currents. `[batch, 2 port]`"""
         current = self._times(torch.mm(j, self.static.loop_into), self._loop_answer)
