@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -58,7 +59,9 @@ def control_day(
     clock = np.zeros(len(p)) if hours is None else np.asarray(hours, np.float64)
     has_devices = p.shape[1] == 2 * len(feeder.terminals)
     rows = []
-    with _ControlledReplay(feeder, devices=has_devices, tolerance_pu=tolerance_pu) as replay:
+    with contextlib.closing(
+        _ControlledReplay(feeder, devices=has_devices, tolerance_pu=tolerance_pu)
+    ) as replay:
         for now, active, reactive in zip(clock, p, q, strict=True):
             rows.append(replay.control(active, reactive, float(now)))
     columns = [np.array(column) for column in zip(*rows, strict=True)]

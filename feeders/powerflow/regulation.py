@@ -237,7 +237,7 @@ class _Run:
         )
 
         def shaped(flat: Tensor) -> Tensor:
-            return flat.reshape(*lead, *flat.shape[1:])
+            return flat.reshape((*lead, *flat.shape[1:]))
 
         return Settled(
             flow=flow,
