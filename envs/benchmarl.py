@@ -158,6 +158,7 @@ class FeederTask(Task):
     """The published tasks, by name with `_` for `-`."""
 
     IEEE123_MIXED_V1 = None
+    IEEE123_REGULATED_V1 = None
 
     @staticmethod
     def associated_class() -> type[FeederTaskClass]:

@@ -22,7 +22,10 @@ from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
 from gradmap.feeders.storage import load_feeder_file
 
-TASKS = {"ieee123-mixed-v1": TaskConfig()}
+TASKS = {
+    "ieee123-mixed-v1": TaskConfig(),
+    "ieee123-regulated-v1": TaskConfig(name="ieee123-regulated-v1", regulation="quasi-static"),
+}
 """Every published task by name. A task never changes; a changed task is a new version."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from gradmap.envs.kinds import KINDS, MAX_KVAR_PER_KW, MORE_KINDS
 from gradmap.envs.placement import Placement, count_kinds, read_devices
@@ -28,6 +28,7 @@ third of the boost, with which base load alone hardly ever leaves the limits.
 """
 
 _LATER_KEYS = (
+    "regulation",
     *("placement", "difficulty", "battery_kvar_per_kw", "pv_kvar_per_kw"),
     *(f"{kind}_kw" for kind in MORE_KINDS),
 )
@@ -92,8 +93,9 @@ class TaskConfig:
         name: Name of the task, without number of agents.
         feeder: Name of the feeder in the catalog, or path of a circuit's
             master file, which ends in `.dss`.
-        taps: Regulator taps, fixed for the task: one position for every
-            regulator control by name, or None for those of the circuit.
+        taps: Regulator taps, fixed for the task, or what a day begins from if
+            `regulation` moves them: one position for every regulator control
+            by name, or None for those of the circuit.
         num_agents: Number of agents, at least 1.
         mix: Shares of the device types.
         seed: Seed of the fleet: sites, sizes, parameters, initial states.
@@ -115,6 +117,9 @@ class TaskConfig:
         pv_kvar_per_kw: Reactive power that an inverter may absorb per kW that
             the sun gives, 0 for none, 0.44 at most: see
             `gradmap.envs.devices.pv_inverter`.
+        regulation: `fixed`, or `quasi-static`: taps and capacitors begin a day
+            at `taps` and follow their controls in every step, see
+            `gradmap.feeders.powerflow.regulation`.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -137,6 +142,7 @@ class TaskConfig:
     pv_inverter_kw: float = 6.0
     battery_kvar_per_kw: float = 0.0
     pv_kvar_per_kw: float = 0.0
+    regulation: Literal["fixed", "quasi-static"] = "fixed"
 
     def __post_init__(self) -> None:
         faults = [*self.placement.faults(), *self._take_devices()]
@@ -156,6 +162,8 @@ class TaskConfig:
             faults.append(
                 f"voltage limits are {self.vmin_pu} and {self.vmax_pu}, expected 0 < vmin < vmax"
             )
+        if self.regulation not in ("fixed", "quasi-static"):
+            faults.append(f"regulation is {self.regulation!r}, expected 'fixed' or 'quasi-static'")
         raise_faults(f"task {self.name}", faults)
 
     def _take_devices(self) -> list[str]:

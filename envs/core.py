@@ -33,7 +33,7 @@ from gradmap.envs.observations import (
     stack_features,
     stack_global,
 )
-from gradmap.envs.outcome import Outcome
+from gradmap.envs.outcome import Outcome, stack_outcomes
 from gradmap.envs.scenarios.model import ScenarioSet
 from gradmap.envs.sites import site_rating_kw
 from gradmap.envs.state import State
@@ -41,6 +41,7 @@ from gradmap.envs.sun import sun_pu
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
 from gradmap.feeders.powerflow.network import Network
+from gradmap.feeders.powerflow.regulation import Regulation, Settled
 from gradmap.feeders.powerflow.solve import PowerFlow, solve_power_flow
 
 REFILL_QUANTILE = 0.25
@@ -77,9 +78,11 @@ class Core:
 
     Attributes:
         refill_usd_per_kwh: The value in force.
+        regulation: What moves taps and capacitors; None if they are fixed.
 
     Raises:
-        GradmapError: If scenarios and feeder do not fit.
+        GradmapError: If scenarios and feeder do not fit, or nothing in the
+            feeder can be regulated where the task asks for it.
     """
 
     def __init__(
@@ -105,6 +108,8 @@ class Core:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.network = Network.from_feeder(feeder, devices=True, dtype=dtype, device=self.device)
+        is_fixed = config.regulation == "fixed"
+        self.regulation = None if is_fixed else Regulation(self.network)
         self.agent_names = agents.names
         self.agent_kinds = agents.kinds
         self.agent_terminal = agents.terminal.to(self.device)
@@ -183,7 +188,8 @@ class Core:
 
         Returns:
             The state. The voltages measured before midnight are those of the
-            first step's base load with every device idle.
+            first step's base load with every device idle; where taps are
+            alive, they have settled to it from the task's own.
 
         Raises:
             GradmapError: If there is no such day.
@@ -199,12 +205,12 @@ class Core:
         idle = torch.zeros(len(days), self.num_agents, device=self.device)
         with torch.no_grad():
             midnight = torch.tensor(0, device=self.device)
-            flow = self._solve(days, midnight, idle, idle)
+            flow, settled = self._solve(days, midnight, idle, idle)
         num_loads = self.network.num_load_terminals
         measured = flow.v_terminal_magnitude_pu[..., :num_loads].to(torch.float32)
         ones = torch.ones_like(measured)
         measured = torch.where(flow.converged.unsqueeze(-1), measured, ones)
-        return State(0, days, devices, measured, ~flow.converged)
+        return State(0, days, devices, measured, ~flow.converged, *_positions(settled))
 
     def _devices_at_midnight(self, days: Tensor) -> tuple[Tensor, ...]:
         draws = self._draws[days].split(self._sizes, dim=-1)
@@ -291,6 +297,10 @@ class Core:
     def step(self, state: State, action: Tensor) -> tuple[State, Outcome]:
         """Moves every scenario by one step.
 
+        Where taps are alive, they settle to the powers of the step, from where
+        the step before left them, and the voltages are those after that. The
+        gradient takes them as given.
+
         Args:
             state: The state, before the day's end.
             action: Actions; values outside [-1, 1] count as the nearest end.
@@ -311,20 +321,23 @@ class Core:
             )
         devices, done = self._step_devices(state, action.clamp(-1.0, 1.0))
         steps = torch.tensor(state.step, device=self.device)
-        flow = self._solve(state.days, steps, done.p_kw, done.q_kvar)
+        flow, settled = self._solve(state.days, steps, done.p_kw, done.q_kvar, state)
         num_loads = self.network.num_load_terminals
         measured = flow.v_terminal_magnitude_pu[..., :num_loads].to(torch.float32)
         # A failed scenario keeps its last good measurement, and its flag.
         measured = torch.where(flow.converged.unsqueeze(-1), measured, state.v_measured_pu)
         is_failed = state.is_failed | ~flow.converged
-        after = State(state.step + 1, state.days, devices, measured, is_failed)
-        return after, join_outcome(done, flow, ~is_failed)
+        after = State(
+            state.step + 1, state.days, devices, measured, is_failed, *_positions(settled)
+        )
+        return after, join_outcome(done, flow, ~is_failed, settled)
 
     def run_open_loop(self, days: Tensor, action: Tensor) -> Outcome:
         """Runs whole days on actions known beforehand.
 
         The same as stepping through the day, but since no action waits for a
-        voltage, all steps are one batched power flow.
+        voltage, all steps are one batched power flow; one after the other
+        where taps are alive.
 
         Args:
             days: Index of each day. `[batch]`, int64
@@ -343,6 +356,8 @@ class Core:
                 f"expected [batch, time, agent] = {expected}"
             )
         state = self.reset(days)
+        if self.regulation is not None:
+            return self._run_in_turn(state, action)
         steps: list[DeviceStep] = []
         for act in action.clamp(-1.0, 1.0).unbind(1):
             devices, done = self._step_devices(state, act)
@@ -351,9 +366,16 @@ class Core:
         joined = zip(*(vars(step).values() for step in steps), strict=True)
         done = DeviceStep(*(torch.stack(part, dim=1) for part in joined))
         clock = torch.arange(self.num_steps, device=self.device)
-        flow = self._solve(state.days.unsqueeze(-1), clock, done.p_kw, done.q_kvar)
+        flow, _ = self._solve(state.days.unsqueeze(-1), clock, done.p_kw, done.q_kvar)
         is_usable = flow.converged.cumprod(dim=-1).bool() & ~state.is_failed.unsqueeze(-1)
         return join_outcome(done, flow, is_usable)
+
+    def _run_in_turn(self, state: State, action: Tensor) -> Outcome:
+        outcomes = []
+        for act in action.unbind(1):
+            state, outcome = self.step(state, act)
+            outcomes.append(outcome)
+        return stack_outcomes(outcomes)
 
     def device_days(self, days: Tensor) -> DeviceDays:
         """The devices of whole days by themselves, to be played many times over.
@@ -425,7 +447,14 @@ class Core:
         )
         return torch.cat((p_kw, -pv_kw)), torch.cat((q_kvar, torch.zeros_like(q_kvar)))
 
-    def _solve(self, days: Tensor, steps: Tensor, p_kw: Tensor, q_kvar: Tensor) -> PowerFlow:
+    def _solve(
+        self,
+        days: Tensor,
+        steps: Tensor,
+        p_kw: Tensor,
+        q_kvar: Tensor,
+        before: State | None = None,
+    ) -> tuple[PowerFlow, Settled | None]:
         """Solves the network: base load, sun and the agents' power.
 
         Args:
@@ -433,21 +462,43 @@ class Core:
             steps: Step of the day.
             p_kw: Active power of the agents. `[..., agent]`
             q_kvar: Reactive power of the agents. `[..., agent]`
+            before: Where taps and capacitors stood; the feeder's own if left out.
 
         Returns:
-            The power flow, leading axes those of the powers.
+            The power flow, leading axes those of the powers, and what taps and
+            capacitors did, None where they are fixed.
         """
         p_device = self.sum_by_terminal(p_kw) - self._pv_kw[days, steps]
         q_device = self.sum_by_terminal(q_kvar)
-        return solve_power_flow(
-            self.network,
+        powers = (
             torch.cat((self._base_p_kw[days, steps], p_device), dim=-1),
             torch.cat((self._base_q_kvar[days, steps], q_device), dim=-1),
         )
+        if self.regulation is None:
+            return solve_power_flow(self.network, *powers), None
+        stood = (None, None) if before is None else (before.taps, before.capacitors)
+        hour = (steps * self.dt_hours).expand(len(days))
+        settled = self.regulation.settle(powers[0], powers[1], *stood, hour=hour)
+        switched = settled.capacitors if self.regulation.switches_capacitors else None
+        # The same start with a gradient and without: asking for one moves no value.
+        flow = solve_power_flow(
+            self.network, *powers, guess=settled.flow, taps=settled.taps, capacitors=switched
+        )
+        return flow, settled
 
 
-def join_outcome(done: DeviceStep, flow: PowerFlow, is_usable: Tensor) -> Outcome:
+def _positions(settled: Settled | None) -> tuple[Tensor | None, Tensor | None]:
+    return (None, None) if settled is None else (settled.taps, settled.capacitors)
+
+
+def join_outcome(
+    done: DeviceStep, flow: PowerFlow, is_usable: Tensor, settled: Settled | None = None
+) -> Outcome:
     """Puts an outcome together; the order of the cost is that of `COST_TERMS`."""
+    if settled is None:
+        regulators = capacitors = is_usable.new_zeros((*is_usable.shape, 0), dtype=torch.int64)
+    else:
+        regulators, capacitors = settled.tap_operations, settled.capacitor_operations
     costs = (done.energy_usd, done.fuel_usd, done.wear_usd, done.discomfort_usd)
     return Outcome(
         setpoint_kw=done.setpoint_kw,
@@ -457,4 +508,6 @@ def join_outcome(done: DeviceStep, flow: PowerFlow, is_usable: Tensor) -> Outcom
         discomfort_kh=done.discomfort_kh,
         flow=flow,
         is_usable=is_usable,
+        tap_operations=regulators,
+        capacitor_operations=capacitors,
     )

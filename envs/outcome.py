@@ -30,6 +30,10 @@ class Outcome:
         flow: The power flow, leading axes the same.
         is_usable: False where a power flow of the day, up to this step, did
             not converge. `[...]`, bool
+        tap_operations: Positions that each regulator moved by, without a
+            column where taps are fixed. `[..., regulator]`, int64
+        capacitor_operations: Times that each capacitor switched, likewise.
+            `[..., capacitor]`, int64
     """
 
     setpoint_kw: Tensor
@@ -39,6 +43,8 @@ class Outcome:
     discomfort_kh: Tensor
     flow: PowerFlow
     is_usable: Tensor
+    tap_operations: Tensor
+    capacitor_operations: Tensor
 
     @property
     def clipped_kw(self) -> Tensor:

@@ -20,6 +20,10 @@ class State:
             `[batch, terminal]`
         is_failed: Whether a power flow of the day has failed to converge; the
             day's figures are then not to be used. `[batch]`, bool
+        taps: Position of every regulator, int64, where they are alive; None
+            where they are fixed. `[batch, regulator]`
+        capacitors: What is on of the switched capacitors, bool, likewise.
+            `[batch, capacitor]`
     """
 
     step: int
@@ -27,6 +31,8 @@ class State:
     devices: tuple[Tensor, ...]
     v_measured_pu: Tensor
     is_failed: Tensor
+    taps: Tensor | None = None
+    capacitors: Tensor | None = None
 
     def detach(self) -> State:
         """Returns the same state, cut from the gradient."""
