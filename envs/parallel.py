@@ -37,7 +37,10 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
       sums over nodes of p.u. above and below the limits, over branches of
       loading above rating;
     - `setpoint_kw`, `p_kw`: what was asked for and what the device could do;
-    - `solver`: `converged`, `iterations`, `residual`.
+    - `solver`: `converged`, `iterations`, `residual`;
+    - where taps are alive, `taps`: position by regulator, `tap_operations`:
+      positions that all of them moved by in the step, `capacitors` and
+      `capacitor_operations` likewise, the same for all agents.
 
     The day ends by termination after its last step: the time is observed, so
     the end is part of the task.
@@ -173,6 +176,7 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
             "iterations": int(flow.iterations[0]),
             "residual": float(flow.residual[0]),
         }
+        world = self._world(outcome)
         rows = zip(
             self.agents,
             terms.tolist(),
@@ -187,8 +191,22 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
                 "setpoint_kw": setpoint,
                 "p_kw": power,
                 "solver": solver,
+                **world,
             }
             for name, parts, setpoint, power in rows
+        }
+
+    def _world(self, outcome: Outcome) -> Info:
+        """What taps and capacitors did, where they are alive."""
+        if self.core.regulation is None:
+            return {}
+        feeder, flow = self.core.feeder, outcome.flow
+        names = feeder.regulators.control, feeder.controls.capacitors.name
+        return {
+            "taps": dict(zip(names[0], flow.taps[0].tolist(), strict=True)),
+            "tap_operations": int(outcome.tap_operations[0].sum()),
+            "capacitors": dict(zip(names[1], flow.capacitors[0].tolist(), strict=True)),
+            "capacitor_operations": int(outcome.capacitor_operations[0].sum()),
         }
 
     def render(self) -> npt.NDArray[np.uint8] | None:

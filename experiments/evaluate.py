@@ -33,6 +33,10 @@ class Played:
             it. `[day, time, agent]`
         by_day: Quantities of the agents. `[day]` each
         physics: The network, by the torch power flow.
+        taps: Position of every regulator in each step, where they are alive;
+            None where they are fixed. `[day, time, regulator]`
+        capacitors: What is on of the switched capacitors, likewise.
+            `[day, time, capacitor]`
     """
 
     days: npt.NDArray[np.int64]
@@ -42,6 +46,8 @@ class Played:
     own_state: npt.NDArray[np.float32]
     by_day: dict[str, FloatArray]
     physics: Physics
+    taps: npt.NDArray[np.int64] | None = None
+    capacitors: npt.NDArray[np.bool_] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +133,8 @@ def play(core: Core, policy: Policy, days: torch.Tensor, batch: int = 8) -> Play
         physics=Physics(
             **{name: join(lambda part, n=name: getattr(part.physics, n)) for name in names}
         ),
+        taps=None if core.regulation is None else join(lambda part: part.taps),
+        capacitors=None if core.regulation is None else join(lambda part: part.capacitors),
     )
 
 
@@ -176,6 +184,9 @@ def _read(core: Core, run: Rollout) -> Played:
     for kind in dict.fromkeys(core.agent_kinds):
         own = torch.tensor([k == kind for k in core.agent_kinds], device=energy.device)
         by_day[f"{kind}_kwh_per_day"] = _array(energy[:, own].sum(-1))
+    if core.regulation is not None:
+        for name in ("tap_operations", "capacitor_operations"):
+            by_day[f"{name}_per_day"] = _array(getattr(outcome, name).sum((1, 2)).double())
     physics = Physics(
         v_pu=_array(flow.v_pu),
         loading=_array(flow.branch_loading),
@@ -191,4 +202,6 @@ def _read(core: Core, run: Rollout) -> Played:
         own_state=run.observation[..., FEATURES.index("own_state")].float().cpu().numpy(),
         by_day=by_day,
         physics=physics,
+        taps=None if core.regulation is None else _array(flow.taps),
+        capacitors=None if core.regulation is None else _array(flow.capacitors),
     )

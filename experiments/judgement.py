@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from rich.table import Table
 
+from gradmap.envs.core import Core
 from gradmap.envs.scenarios.model import SPLITS
 from gradmap.envs.scenarios.stress import Stress, find_stress, stress_days
 from gradmap.experiments.assembly import Assembly
 from gradmap.experiments.evaluate import Engine, Evaluation, Played, judge, pick_days, play
 from gradmap.experiments.files import write_json
 from gradmap.experiments.frozen import load_run
-from gradmap.experiments.metrics import QUANTITIES
+from gradmap.experiments.metrics import QUANTITIES, REGULATION_QUANTITIES
 from gradmap.experiments.offline import OfflinePolicy
 from gradmap.experiments.registry import method_spec
 from gradmap.experiments.runs import RunFolder
@@ -68,10 +69,15 @@ def judge_run(
         "dates": list(next(iter(found.values())).dates),
         "vmin_pu": core.limits.vmin_pu,
         "vmax_pu": core.limits.vmax_pu,
-        "quantities": QUANTITIES,
+        "quantities": _quantities(core),
         "engines": {engine: _as_json(each) for engine, each in found.items()},
         **bounds,
     }
+
+
+def _quantities(core: Core) -> dict[str, str]:
+    """What each quantity of a task is."""
+    return QUANTITIES if core.regulation is None else {**QUANTITIES, **REGULATION_QUANTITIES}
 
 
 def _lower_bounds(run: Assembly) -> dict[str, list[float]]:
@@ -165,7 +171,8 @@ def show(judgement: dict[str, Any]) -> None:
     names = dict.fromkeys(name for found in engines.values() for name in found["metrics"])
     for name in names:
         cells = [number(found["metrics"].get(name)) for found in engines.values()]
-        meaning = QUANTITIES.get(name, "energy drawn by devices of this type, kWh per day")
+        known = {**QUANTITIES, **REGULATION_QUANTITIES}
+        meaning = known.get(name, "energy drawn by devices of this type, kWh per day")
         table.add_row(name, *cells, meaning)
     console().print(table)
 

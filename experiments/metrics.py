@@ -58,10 +58,16 @@ QUANTITIES = {
     "solver_failures": "power flows that did not converge, number of steps",
     "days": "days judged",
 }
-"""Every quantity, what it is and what it is divided by.
+"""Every quantity of every task, what it is and what it is divided by.
 
 The price of violations is that of evaluation and fixed: the one that learners
 share by default (`PriceConfig`), whatever a method learnt with."""
+
+REGULATION_QUANTITIES = {
+    "tap_operations_per_day": "positions that taps moved by, all regulators together, per day",
+    "capacitor_operations_per_day": "switchings of all capacitors together, per day",
+}
+"""Quantities of tasks whose taps are alive, besides `QUANTITIES`."""
 
 
 @dataclasses.dataclass(frozen=True)

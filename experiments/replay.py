@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def replay(core: Core, played: Played) -> Physics:
-    """Solves every step in OpenDSS.
+    """Solves every step in OpenDSS, at the taps that the torch power flow had.
 
     Args:
         core: The environment that ran the days.
@@ -35,6 +35,8 @@ def replay(core: Core, played: Played) -> Physics:
     converged = np.zeros(lead, bool)
     engine = OpenDSSReplay(feeder)
     for at in np.ndindex(lead):
+        if played.taps is not None and played.capacitors is not None:
+            engine.move(played.taps[at], played.capacitors[at])
         solved = engine.solve(p_kw[at], q_kvar[at])
         converged[at] = solved.converged
         if solved.converged:
