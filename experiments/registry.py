@@ -209,6 +209,8 @@ def _build_perfect_foresight(core: Core, config: ForesightConfig, seed: int) -> 
     return PerfectForesight(core, config)
 
 
+# Settings that differ from their class's are the best of `gradmap tune` with as many
+# trials for every method: experiments/tuning/ has the trials.
 _SPECS = (
     MethodSpec(
         "gradmap",
@@ -219,9 +221,13 @@ _SPECS = (
         # Prices that move as fast, for each step of the policies, as those of methods
         # that make one step an iteration.
         defaults=LearnerConfig(
+            learning_rate=1.4e-2,
+            reuse_passes=2,
+            minibatches=2,
+            trust_region=0.11,
             price=PriceConfig(
-                voltage_usd_per_pu=600.0, overload_usd=60.0, dual_step=3e5, dual_decay=0.15
-            )
+                voltage_usd_per_pu=1500.0, overload_usd=60.0, dual_step=9.3e5, dual_decay=0.15
+            ),
         ),
     ),
     MethodSpec(
@@ -230,7 +236,12 @@ _SPECS = (
         "one step per environment gradient, prices by dual ascent",
         _build_self_supervised,
         "gradient",
-        defaults=LearnerConfig(learning_rate=2e-2),
+        defaults=LearnerConfig(
+            learning_rate=2e-2,
+            learning_rate_final=0.23,
+            days_per_batch=4,
+            price=PriceConfig(voltage_usd_per_pu=440.0, dual_step=1.6e5, dual_decay=0.058),
+        ),
     ),
     MethodSpec(
         "ss-fixed-penalty",
@@ -239,8 +250,12 @@ _SPECS = (
         _build_self_supervised,
         "gradient",
         defaults=LearnerConfig(
-            learning_rate=2e-2,
-            price=PriceConfig(kind="fixed", voltage_usd_per_pu=700.0, overload_usd=70.0),
+            learning_rate=4e-2,
+            learning_rate_final=0.17,
+            days_per_batch=16,
+            price=PriceConfig(
+                kind="fixed", voltage_usd_per_pu=640.0, overload_usd=240.0, margin_pu=1e-3
+            ),
         ),
     ),
     MethodSpec(
@@ -249,7 +264,12 @@ _SPECS = (
         "gradients through short windows, a critic's value beyond them",
         _build_shac,
         "gradient",
-        defaults=SHACConfig(),
+        defaults=SHACConfig(
+            learning_rate=1.4e-2,
+            critic_learning_rate=1.15e-2,
+            days_per_batch=4,
+            price=PriceConfig(voltage_usd_per_pu=1500.0, dual_step=1.9e5),
+        ),
     ),
     MethodSpec(
         "gippo",
@@ -265,7 +285,14 @@ _SPECS = (
         "RLlib's PPO, independent policies, a critic each of its own observation",
         _build_rllib,
         "model-free",
-        defaults=PPOSettings(),
+        defaults=PPOSettings(
+            learning_rate=1.4e-2,
+            discount=0.97,
+            network_weight=3.7,
+            price=dataclasses.replace(
+                PPOSettings().price, voltage_usd_per_pu=3000.0, dual_step=4.6e4
+            ),
+        ),
         extra=RLLIB,
     ),
     MethodSpec(
