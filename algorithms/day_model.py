@@ -99,9 +99,13 @@ class DayModel:
         return join_outcome(done, flow, self.is_usable[rows])
 
     def _flow_of(self, rows: Tensor) -> PowerFlow:
-        flow = self._flow
+        flow, tapped = self._flow, self._flow.tapped
+        if tapped is not None:
+            steps = torch.arange(self.is_usable.shape[1], device=rows.device)
+            tapped = tapped.rows((rows[:, None] * len(steps) + steps).flatten())
         return dataclasses.replace(
             flow,
+            tapped=tapped,
             converged=flow.converged[rows],
             iterations=flow.iterations[rows],
             residual=flow.residual[rows],

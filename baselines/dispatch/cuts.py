@@ -90,7 +90,7 @@ class Point:
 
     def __init__(self, flow: PowerFlow, limits: Limits) -> None:
         self.limits = limits
-        self._network = flow.network
+        self._flow = flow
         voltage = flow.v_pu[..., limits.monitored]
         current = flow.branch_current_a / flow.network.rating_a
         self.voltage = voltage.detach().cpu().numpy().astype(np.complex128)
@@ -132,19 +132,35 @@ class Point:
 
     def columns(self, cuts: Cuts) -> Array:
         """What a port current adds to each cut's left side. `[cut, 2 port]`"""
-        network, angle = self._network, self.angles(cuts)
-        node = network.node[:, self._monitored()].cpu().double().numpy()
-        conductor = (network.conductor / network.rating_a.repeat(2)).cpu().double().numpy()
-        found = np.empty((len(cuts), len(node)))
-        for matrix, is_own in ((node, cuts.kind != CURRENT), (conductor, cuts.kind == CURRENT)):
-            real, imaginary = np.hsplit(matrix, 2)
-            index, turn = cuts.index[is_own], angle[is_own]
-            found[is_own] = (np.cos(turn) * real[:, index] + np.sin(turn) * imaginary[:, index]).T
+        angle, found = self.angles(cuts), np.empty((len(cuts), self._flow.j.shape[-1]))
+        for matrix, is_own in zip(
+            self._matrices(), (cuts.kind != CURRENT, cuts.kind == CURRENT), strict=True
+        ):
+            real, imaginary = np.split(matrix, 2, axis=-1)
+            index, turn = cuts.index[is_own], angle[is_own][:, None]
+            if matrix.ndim == 2:  # one for all steps
+                real, imaginary = real[:, index].T, imaginary[:, index].T
+            else:
+                step = cuts.step[is_own]
+                real, imaginary = real[step, :, index], imaginary[step, :, index]
+            found[is_own] = np.cos(turn) * real + np.sin(turn) * imaginary
         found[cuts.kind == UNDER] *= -1.0
         return found
 
-    def _monitored(self) -> Tensor:
-        return torch.cat((self.limits.monitored, self.limits.monitored + self._network.num_nodes))
+    def _matrices(self) -> tuple[Array, Array]:
+        """From port currents to monitored voltages and to loadings, `[..., 2 port, out]`.
+
+        With a leading axis of steps where each has taps of its own.
+        """
+        network, monitored = self._flow.network, self.limits.monitored
+        tapped = self._flow.tapped
+        if tapped is None:
+            node = network.node[:, torch.cat((monitored, monitored + network.num_nodes))]
+            conductor = network.conductor
+        else:
+            node, conductor = tapped.node_matrix(monitored), tapped.conductor_matrix()
+        conductor = conductor / network.rating_a.repeat(2)
+        return node.cpu().double().numpy(), conductor.cpu().double().numpy()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -148,7 +148,11 @@ def terminal_powers(
 
 
 def solve_grid(
-    core: Core, base: tuple[Tensor, Tensor, Tensor], groups: Groups, group_kw: Tensor
+    core: Core,
+    base: tuple[Tensor, Tensor, Tensor],
+    groups: Groups,
+    group_kw: Tensor,
+    like: PowerFlow | None = None,
 ) -> PowerFlow:
     """Solves the power flow of a core's network.
 
@@ -157,10 +161,18 @@ def solve_grid(
         base: Active and reactive base load, and photovoltaics. `[..., terminal]`
         groups: The groups.
         group_kw: Their power. `[..., group]`
+        like: A power flow whose taps and capacitors hold here too, likewise
+            `[...]`; None for those of the feeder.
     """
     powers = (part.to(core.device) for part in terminal_powers(*base, groups, group_kw))
+    has_own = like is not None and like.tapped is not None
     with torch.no_grad():
-        return solve_power_flow(core.network, *powers)
+        return solve_power_flow(
+            core.network,
+            *powers,
+            taps=like.taps if like is not None and has_own else None,
+            capacitors=like.capacitors if like is not None and has_own else None,
+        )
 
 
 def grid_values(

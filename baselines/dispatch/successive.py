@@ -10,11 +10,15 @@ straight ones by what linearisation misses, `slack_r` at row `r`; a price
 `lambda_r` then takes off `lambda_r slack_r` of the bound. The slack is
 measured: the largest miss at the solution, at the cheapest feasible dispatch
 known and at dispatches drawn around them.
+
+Where taps are alive, a round takes them as the last play left them, and there
+is no such bound: a dispatch may move them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import torch
@@ -190,6 +194,8 @@ class Day:
         known = [each for each in (now, best) if each is not None]
         slack, solves = self._slack(problem, played, known, alone_kw)
         bound = found.bound_usd - float((price * (slack + config.margin_pu)).sum())
+        if self.core.regulation is not None:
+            bound = -math.inf  # other taps, other limits: the prices bound nothing
         solves += 2 * self.core.num_steps
         left = problem.at + (
             problem.slope * self._groups.total(played.p_kw).numpy()[cuts.step]
@@ -213,7 +219,8 @@ class Day:
             draw = 2.0 * torch.rand(away.shape, generator=generator, dtype=torch.float64) - 1.0
             step = 2.0 * torch.rand((len(away), 1), generator=generator, dtype=torch.float64) - 1.0
             drawn = centre + config.spread * (draw + step) * away
-            flows.append((solve_grid(self.core, self._base, self._groups, drawn), drawn))
+            grid = (self.core, self._base, self._groups, drawn)
+            flows.append((solve_grid(*grid, played.flow), drawn))
         for flow, group_kw in flows:
             if bool(flow.converged.all()):
                 true = Point(flow, self.core.limits).left(cuts, problem.angle)

@@ -52,7 +52,8 @@ def _response(
 ) -> Tensor:
     network, batch = flow.network, len(rows)
     at = Adjoint(network, batch)
-    at.linearise(p, q, flow.u[rows].detach())
+    tapped = None if flow.tapped is None else flow.tapped.rows(rows)
+    at.linearise(p, q, flow.u[rows].detach(), tapped)
     ports = network.num_padded_ports
     place = network.terminal_place[terminal]
     slot, port = place // ports, place % ports
@@ -66,7 +67,8 @@ def _response(
     for part, block in enumerate((at.d_re, at.d_im)):
         derivative[:, part].diagonal(dim1=1, dim2=3).copy_(block)
     # Row vectors: dj (1 - step D^T) = B ds, with nothing into the reference.
-    system = network.dense.adjoint.T @ derivative.view(batch, 2 * ports, -1).transpose(1, 2)
+    adjoint = network.dense.adjoint if tapped is None else tapped.adjoint_matrix()
+    system = adjoint.mT @ derivative.view(batch, 2 * ports, -1).transpose(1, 2)
     system = system.neg_()
     system.diagonal(dim1=1, dim2=2).add_(1.0)
     solved: Tensor = torch.linalg.solve(system, right.flatten(2), left=False)
