@@ -115,8 +115,8 @@ def _arguments(words: list[str]) -> Arguments:
     if first is not None and option is not None:
         raise GradmapError(f"gradmap compare: {first} and --config {option}: name one of them")
     config = first or option or DEFAULT
-    feeder = take_feeder(words)
-    settings = load_compare_config(config, feeder)
+    feeder, task = take_feeder(words), take_option(words, "--task.name")
+    settings = load_compare_config(config, feeder, task)
     default = Arguments(config=config, feeder=feeder, settings=settings)
     parsed = parse(Arguments, words, "gradmap compare", DESCRIPTION, default)
     run_configs(parsed.settings)  # overrides may name unknown methods
@@ -126,7 +126,8 @@ def _arguments(words: list[str]) -> Arguments:
 def _folder(arguments: Arguments) -> str:
     """Name of the folder where none is given."""
     stem = pathlib.Path(arguments.config).stem
-    return stem if arguments.feeder is None else f"{stem}-{arguments.settings.task.name}"
+    name, own = arguments.settings.task.name, load_compare_config(arguments.config).task.name
+    return stem if arguments.feeder is None and name == own else f"{stem}-{name}"
 
 
 def _name_checkpoints(words: list[str]) -> list[str]:

@@ -121,8 +121,8 @@ def _arguments(words: list[str]) -> Arguments:
     option = take_option(words, "--config")
     if first is not None and option is not None:
         raise GradmapError(f"gradmap task check: {first} and --config {option}: name one of them")
-    feeder = take_feeder(words)
-    task = load_run_config("selfish", first or option, feeder).task
+    feeder, name = take_feeder(words), take_option(words, "--task.name")
+    task = load_run_config("selfish", first or option, feeder, name).task
     default = Arguments(config=first or option, feeder=feeder, task=task)
     return parse(Arguments, words, "gradmap task check", DESCRIPTION, default)
 

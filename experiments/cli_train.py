@@ -86,7 +86,9 @@ def _arguments(words: list[str]) -> Arguments:
     elif method is None and not is_help:
         raise GradmapError(f"gradmap train: name a method first: {', '.join(METHODS)}")
     else:
-        settings = load_run_config(method or "gradmap", config, take_feeder(words))
+        settings = load_run_config(
+            method or "gradmap", config, take_feeder(words), take_option(words, "--task.name")
+        )
     # Options of other methods are read all the same: what is wrong with them is said below.
     default = _own_options(settings) if is_help and method else Arguments(settings=settings)
     parsed = parse(type(default), words, "gradmap train METHOD", DESCRIPTION, default)

@@ -16,7 +16,10 @@ from gradmap.feeders.errors import GradmapError, raise_faults
 
 
 def load_run_config(
-    method: str, source: str | pathlib.Path | None = None, feeder: str | None = None
+    method: str,
+    source: str | pathlib.Path | None = None,
+    feeder: str | None = None,
+    task: str | None = None,
 ) -> RunConfig:
     """Builds the configuration of a run.
 
@@ -26,6 +29,7 @@ def load_run_config(
             over the method's defaults. Of a comparison's, what holds for the
             method.
         feeder: Feeder of the task, in place of the file's; see `own_task`.
+        task: Name of the task, in place of the file's.
 
     Raises:
         GradmapError: If method or file cannot be used; names all faults.
@@ -33,7 +37,8 @@ def load_run_config(
     spec = method_spec(method)
     values = {} if source is None else _of_comparison(load_yaml(source), spec)
     values["method"] = method
-    return _build(RunConfig, _default_run(spec).model_dump(mode="json"), values, source, feeder)
+    defaults = _default_run(spec).model_dump(mode="json")
+    return _build(RunConfig, defaults, values, source, feeder, task)
 
 
 def check_run_config(config: RunConfig) -> RunConfig:
@@ -110,19 +115,21 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = 
     return found
 
 
-def load_compare_config(source: str | pathlib.Path, feeder: str | None = None) -> CompareConfig:
+def load_compare_config(
+    source: str | pathlib.Path, feeder: str | None = None, task: str | None = None
+) -> CompareConfig:
     """Builds the configuration of a comparison.
 
     Args:
         source: YAML file or name of a bundled configuration.
         feeder: Feeder of the task, in place of the file's; see `own_task`.
+        task: Name of the task, in place of the file's.
 
     Raises:
         GradmapError: If the file cannot be used; names all faults.
     """
-    config = _build(
-        CompareConfig, CompareConfig().model_dump(mode="json"), load_yaml(source), source, feeder
-    )
+    defaults = CompareConfig().model_dump(mode="json")
+    config = _build(CompareConfig, defaults, load_yaml(source), source, feeder, task)
     run_configs(config)
     return config
 
@@ -238,14 +245,16 @@ def _build(
     values: dict[str, Any],
     source: Any,
     feeder: str | None = None,
+    name: str | None = None,
 ) -> Model:
     """Lays a file's values over the defaults of the task that it names."""
     subject = "configuration" if source is None else str(source)
     task = values.get("task")
     if isinstance(task, str):
         values = {**values, "task": {"name": task}}
-    if feeder is not None and isinstance(values.get("task", {}), dict):
-        values = {**values, "task": {**values.get("task", {}), "feeder": feeder}}
+    for key, over in (("feeder", feeder), ("name", name)):
+        if over is not None and isinstance(values.get("task", {}), dict):
+            values = {**values, "task": {**values.get("task", {}), key: over}}
     given = values["task"] if isinstance(values.get("task"), dict) else {}
     known = {**defaults, "task": _task_defaults(defaults["task"], given)}
     return validate(model, merge(known, values), known, subject)
