@@ -60,7 +60,7 @@ class Arguments:
     feeder: str | None = None
     json: pathlib.Path | None = None
     days: int = 4
-    iterations: int = 60
+    iterations: int = 40
     rounds: int = 10
     seed: int = 0
     threads: int = 1

@@ -10,6 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from gradmap.experiments.plot_feeder_layout import place_buses
 from gradmap.feeders.model import Feeder
 
 
@@ -67,7 +68,10 @@ def draw_feeder(
     colours: str,
     scale: Normalize,
 ) -> None:
-    """Draws the feeder, its buses coloured; buses without coordinates are left out.
+    """Draws the feeder, its buses coloured.
+
+    By coordinates, buses without any left out; as a tree where fewer than half
+    have some.
 
     Args:
         axis: Where.
@@ -77,8 +81,11 @@ def draw_feeder(
         colours: Name of matplotlib's colour map.
         scale: From values to colours.
     """
-    place = dict(zip(feeder.bus_names, feeder.bus_xy, strict=True))
     branches = feeder.branches
+    place = dict(zip(feeder.bus_names, feeder.bus_xy, strict=True))
+    layout = place_buses(feeder, list(zip(branches.bus_from, branches.bus_to, strict=True)))
+    if not layout.is_plan:
+        place |= {bus: np.array(point) for bus, point in layout.place.items()}
     lines = [
         (place[one], place[other])
         for one, other in zip(branches.bus_from, branches.bus_to, strict=True)
@@ -90,7 +97,8 @@ def draw_feeder(
     x, y = np.array([place[buses[i]] for i in known]).T
     dots = axis.scatter(x, y, c=values[known], cmap=colours, norm=scale, s=38, zorder=2)
     dots.set(edgecolor="#606060", linewidth=0.6)
-    axis.set_aspect("equal", adjustable="datalim")
+    if layout.is_plan:  # the axes of a tree are steps and rows: they need not be as long
+        axis.set_aspect("equal", adjustable="datalim")
     axis.margins(0.04)
     axis.set_axis_off()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -36,12 +36,22 @@ def lay_out(feeder: Feeder, facts: CircuitFacts) -> Layout:
         feeder: The feeder.
         facts: What its circuit says.
     """
+    return place_buses(feeder, [(link.one, link.other) for link in facts.links])
+
+
+def place_buses(feeder: Feeder, links: Sequence[tuple[str, str]]) -> Layout:
+    """Places the buses; see `lay_out`.
+
+    Args:
+        feeder: The feeder.
+        links: Buses that are next to each other.
+    """
     known = {
         bus: (float(xy[0]), float(xy[1]))
         for bus, xy in zip(feeder.bus_names, feeder.bus_xy, strict=True)
         if np.isfinite(xy).all()
     }
-    near = _neighbours(feeder, facts)
+    near = _neighbours(feeder, links)
     if 2 * len(known) < len(feeder.bus_names):
         return Layout(_tree(feeder, near), is_plan=False)
     front = list(known)
@@ -54,11 +64,11 @@ def lay_out(feeder: Feeder, facts: CircuitFacts) -> Layout:
     return Layout(known, is_plan=True)
 
 
-def _neighbours(feeder: Feeder, facts: CircuitFacts) -> dict[str, list[str]]:
+def _neighbours(feeder: Feeder, links: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
     near: dict[str, list[str]] = {bus: [] for bus in feeder.bus_names}
-    for link in facts.links:
-        near[link.one].append(link.other)
-        near[link.other].append(link.one)
+    for one, other in links:
+        near[one].append(other)
+        near[other].append(one)
     return near
 
 

@@ -47,7 +47,7 @@ class CheckBudget:
     """
 
     num_days: int = 4
-    selfish_iterations: int = 60
+    selfish_iterations: int = 40
     foresight_rounds: int = 10
 
 
