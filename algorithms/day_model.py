@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gradmap.algorithms.networks import Actors
 from gradmap.algorithms.rollout import Rollout
-from gradmap.envs.core import Core, join_outcome
+from gradmap.envs.core import Core
 from gradmap.envs.devices.days import Feedback
 from gradmap.envs.observations import FEATURES
-from gradmap.envs.outcome import Outcome
+from gradmap.envs.outcome import Outcome, join_outcome
 from gradmap.feeders.powerflow.linear import LinearPowerFlow
 from gradmap.feeders.powerflow.solve import PowerFlow
 

@@ -33,7 +33,7 @@ from gradmap.envs.observations import (
     stack_features,
     stack_global,
 )
-from gradmap.envs.outcome import Outcome, stack_outcomes
+from gradmap.envs.outcome import Outcome, join_outcome, stack_outcomes
 from gradmap.envs.scenarios.model import ScenarioSet
 from gradmap.envs.sites import site_rating_kw
 from gradmap.envs.state import State
@@ -489,25 +489,3 @@ class Core:
 
 def _positions(settled: Settled | None) -> tuple[Tensor | None, Tensor | None]:
     return (None, None) if settled is None else (settled.taps, settled.capacitors)
-
-
-def join_outcome(
-    done: DeviceStep, flow: PowerFlow, is_usable: Tensor, settled: Settled | None = None
-) -> Outcome:
-    """Puts an outcome together; the order of the cost is that of `COST_TERMS`."""
-    if settled is None:
-        regulators = capacitors = is_usable.new_zeros((*is_usable.shape, 0), dtype=torch.int64)
-    else:
-        regulators, capacitors = settled.tap_operations, settled.capacitor_operations
-    costs = (done.energy_usd, done.fuel_usd, done.wear_usd, done.discomfort_usd)
-    return Outcome(
-        setpoint_kw=done.setpoint_kw,
-        p_kw=done.p_kw,
-        q_kvar=done.q_kvar,
-        cost_usd=torch.stack(costs, dim=-1),
-        discomfort_kh=done.discomfort_kh,
-        flow=flow,
-        is_usable=is_usable,
-        tap_operations=regulators,
-        capacitor_operations=capacitors,
-    )

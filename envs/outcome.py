@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gradmap.envs.devices.base import DeviceStep
+from gradmap.feeders.powerflow.regulation import Settled
 from gradmap.feeders.powerflow.solve import PowerFlow
 
 COST_TERMS = ("energy", "fuel", "wear", "discomfort")
@@ -67,3 +69,32 @@ def stack_outcomes(outcomes: Sequence[Outcome]) -> Outcome:
         if field.name != "flow"
     }
     return Outcome(flow=PowerFlow.stack([o.flow for o in outcomes], dim=1), **parts)
+
+
+def join_outcome(
+    done: DeviceStep, flow: PowerFlow, is_usable: Tensor, settled: Settled | None = None
+) -> Outcome:
+    """Puts an outcome together; the order of the cost is that of `COST_TERMS`.
+
+    Args:
+        done: What the devices did. `[..., agent]` each
+        flow: The power flow, leading axes the same.
+        is_usable: Whether it and those before it converged. `[...]`, bool
+        settled: Where regulators and capacitors went; None where they are fixed.
+    """
+    if settled is None:
+        regulators = capacitors = is_usable.new_zeros((*is_usable.shape, 0), dtype=torch.int64)
+    else:
+        regulators, capacitors = settled.tap_operations, settled.capacitor_operations
+    costs = (done.energy_usd, done.fuel_usd, done.wear_usd, done.discomfort_usd)
+    return Outcome(
+        setpoint_kw=done.setpoint_kw,
+        p_kw=done.p_kw,
+        q_kvar=done.q_kvar,
+        cost_usd=torch.stack(costs, dim=-1),
+        discomfort_kh=done.discomfort_kh,
+        flow=flow,
+        is_usable=is_usable,
+        tap_operations=regulators,
+        capacitor_operations=capacitors,
+    )
