@@ -153,6 +153,18 @@ class Regulation:
                 break
         return run.settled(lead)
 
+    def relay_v(self, flow: PowerFlow) -> Tensor:
+        """What the relay of each regulator reads, corrected for the line's drop.
+
+        Args:
+            flow: A solution with taps given, such as `Settled.flow`. `[...]`
+
+        Returns:
+            V on the control's scale. `[..., regulator]`
+        """
+        found = self._regulators.measure(flow)[1]
+        return found.reshape((*flow.converged.shape, found.shape[-1]))
+
     def moves(self, flow: PowerFlow, hour: Tensor) -> tuple[Tensor, Tensor]:
         """One look of all controls at a batch `[batch]`, at its own taps.
 

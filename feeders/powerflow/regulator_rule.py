@@ -94,7 +94,7 @@ class RegulatorRule:
         """Reads every regulator's relay.
 
         Args:
-            flow: A solution at taps of its own, `[batch]`.
+            flow: A solution at taps of its own; leading axes count as one batch.
 
         Returns:
             The voltage on the control's scale as measured and corrected for
@@ -102,7 +102,8 @@ class RegulatorRule:
         """
         maps = flow.tapped
         assert maps is not None
-        volt = torch.nn.functional.pad(flow.v_pu.to(torch.complex128) * self._volt, (0, 1))
+        flat = flow.v_pu.reshape(-1, flow.v_pu.shape[-1]).to(torch.complex128)
+        volt = torch.nn.functional.pad(flat * self._volt, (0, 1))
         voltage = (volt[:, self._from] - volt[:, self._to]) / self._ratio
         planar = maps.wire_current(maps.wire_voltage(maps.image(flow.j)))
         current = to_complex(planar) @ maps.static.basis.T.to(torch.complex128)
