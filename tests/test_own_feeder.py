@@ -98,12 +98,12 @@ def test_a_comparison_on_a_circuit_of_ones_own(
 ) -> None:
     """To the end: OpenDSS, report, pictures, from another folder, with no edit of anything."""
     relative = os.path.relpath(CIRCUIT, away)
-    words = ["compare", "smoke", "--feeder", relative, "--methods", "rules", "idle"]
+    words = ["compare", "smoke", "--feeder", relative, "--methods", "selfish", "idle"]
     assert cli.main([*words, "--workers", "1"]) == 0
     out = away / "results" / "smoke-village-mixed"
     with (out / "runs.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
-    assert set(rows) == {"rules", "idle"}
+    assert set(rows) == {"selfish", "idle"}
     for row in rows.values():
         for name in ("losses_kwh_per_day", "loading_max_pct", "source_peak_kw"):
             # The replay's tolerance of 1e-10 p.u. is far below that of the solve, 1e-8.
