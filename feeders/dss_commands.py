@@ -47,6 +47,9 @@ OPTIONS = _words(
 )
 """Options of `Set` and `Solve` that say how the circuit is."""
 
+MODES = r"[b-gi-z]"
+"""How the value of the option `mode` begins. AutoAdd writes a file, harmonics another."""
+
 LOADS_CODE = ("usermodel", "userdata", "shaftmodel", "shaftdata", "dynadll", "dynadata")
 """Properties that load a library, or are handed to one."""
 
@@ -61,8 +64,8 @@ FREE_PLACES = {
 }
 """Classes with such a property, and how many of their first properties are none."""
 
-DEFINES = ("new", "edit", "select", "batchedit")
+DEFINES = _words("new edit select batchedit")
 """Commands that begin with an object's name."""
 
-CONTINUES = ("more", "m", "~")
+CONTINUES = _words("more m ~")
 """Commands that go on with the object before."""

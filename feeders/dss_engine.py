@@ -82,8 +82,9 @@ def _new_engine() -> Engine:
 
 def return_engine(engine: Engine) -> None:
     """Empties a borrowed context and keeps it for the next borrower."""
-    with contextlib.suppress(DSSException):
-        engine.Text.Command = "ClearAll"
+    for command in ("Set SeasonRating=No SeasonSignal=''", "ClearAll"):  # these outlive a circuit
+        with contextlib.suppress(DSSException):
+            engine.Text.Command = command
     _idle.append(engine)
 
 

@@ -18,6 +18,7 @@ from gradmap.feeders.dss_commands import (
     DEFINES,
     FREE_PLACES,
     LOADS_CODE,
+    MODES,
     OPTIONS,
     READS,
     REDIRECTS,
@@ -25,6 +26,7 @@ from gradmap.feeders.dss_commands import (
     SKIP,
     WRITES,
 )
+from gradmap.feeders.dss_counts import count_fault, loop_fault, place_fault
 from gradmap.feeders.dss_text import Parameter, parameters
 
 
@@ -76,7 +78,7 @@ class Policy:
         if first.name:
             return self._property(line, parts)
         verb = _resolve(first.value, self._commands)
-        active, self._active = self._active, None
+        active, self._active = self._active, None  # of what changes the object, only `New` is sure
         if verb in REDIRECTS:
             target = parts[1].value if len(parts) > 1 else ""
             return Verdict(redirect=target, moves=REDIRECTS[verb])
@@ -88,50 +90,55 @@ class Policy:
         if verb in ("set", "solve"):
             return self._set(parts[1:], is_solve=verb == "solve")
         if verb in DEFINES:
-            self._active = self._class_of(parts[1:2])
-            return self._edit(verb, rest, skip_first=True)
+            self._active = self._class_of(verb, parts[1:2])
+            # OpenDSS begins the names of the files it writes with the circuit's.
+            if self._active == "vsource" and re.search(r"[/\\]", parts[1].value):
+                return Verdict(refused=f"names a circuit {parts[1].value!r}, like a file")
+            verdict = self._edit(verb, rest, skip_first=True)
+            # The others leave another object active where theirs does not exist.
+            self._active = self._active if verb == "new" else None
+            return verdict
         if verb in CONTINUES:
             self._active = active
             return self._edit(verb, rest, skip_first=False)
-        reads = parts[1].value if verb in READS and len(parts) > 1 else ""
-        return Verdict(commands=(verb if reads else f"{verb} {rest}",), reads=reads)
+        if verb in READS and len(parts) > 1 and parts[1].value:
+            return Verdict(commands=(verb,), reads=parts[1].value)
+        return _checked(f"{verb} {rest}", [Parameter("", verb), *parts[1:]])
 
-    def _class_of(self, parts: Sequence[Parameter]) -> str | None:
+    def _class_of(self, verb: str, parts: Sequence[Parameter]) -> str | None:
         """Class of the object that a command names, or `None` if that is not plain."""
-        name = parts[0].value.lower().partition(".")[0] if parts else ""
-        if name == "circuit":
-            return "vsource"
-        return name if name in self._classes else None
+        # A name without a dot is that of an object of the class before.
+        name, dot, _ = parts[0].value.lower().partition(".") if parts else ("", "", "")
+        if name == "circuit" and verb == "new":
+            return "vsource"  # to edit or select a circuit changes no object
+        return name if dot and name in self._classes else None
 
     def _property(self, line: str, parts: Sequence[Parameter]) -> Verdict:
         """Judges `class.name.property=value`."""
         pieces = parts[0].name.lower().split(".", 2)
         self._active = pieces[0] if len(pieces) == 3 and pieces[0] in self._classes else None
-        # OpenDSS puts the value between double quotes and reads it again.
+        # OpenDSS puts the value, a variable's too, between double quotes and reads it again.
         if '"' in parts[0].value:
             return Verdict(refused="sets a property to a value with a double quote in it")
+        if parts[0].value.startswith("@"):
+            return Verdict(refused="sets a property by `class.name.property=` to a variable")
         own = parts[0]._replace(name=pieces[-1])
         fault, cut = self._check([own, *parts[1:]])
+        self._active = None
         if fault:
             return Verdict(refused=fault)
         if own in cut:
-            return Verdict(skipped=tuple(f"`{part.name}={part.value}`" for part in cut))
-        return self._without(line, cut)
+            return Verdict(skipped=_phrases(cut))
+        return _without(line, parts, cut)
 
     def _edit(self, verb: str, rest: str, skip_first: bool) -> Verdict:
         """Judges the properties that follow an object's name, or go on with it."""
-        parts = parameters(rest)[1 if skip_first else 0 :]
-        fault, cut = self._check(parts)
+        line = f"{verb} {rest}"
+        parts = parameters(line)
+        fault, cut = self._check(parts[2 if skip_first else 1 :])
         if fault:
             return Verdict(refused=fault)
-        verdict = self._without(rest, cut)
-        return verdict._replace(commands=(f"{verb} {verdict.commands[0]}",))
-
-    @staticmethod
-    def _without(text: str, cut: Sequence[Parameter]) -> Verdict:
-        for part in reversed(cut):
-            text = f"{text[: part.start]} {text[part.stop :]}"
-        return Verdict((text,), tuple(f"`{part.name}={part.value}`" for part in cut))
+        return _without(line, [Parameter("", verb), *parts[1:]], cut)
 
     def _check(self, parts: Sequence[Parameter]) -> tuple[str, list[Parameter]]:
         """Why properties are refused, or nothing, and those to leave out."""
@@ -159,9 +166,11 @@ class Policy:
         return self._active is None or self._active in FREE_PLACES
 
     def _positional(self, place: int, is_named: bool, value: str) -> str:
-        if self._active == "load" and place == 1 and not is_named:
-            return _phases_fault(value)
-        if not value or not self._is_risky():
+        if not value:
+            return ""
+        if fault := place_fault(self._active, None if is_named else place, value):
+            return fault
+        if not self._is_risky():
             return ""
         free = FREE_PLACES.get(self._active or "", 0)
         if is_named or place > free:
@@ -177,9 +186,9 @@ class Policy:
                         if len(name) > 3
                         else (f"`{name}` may stand for `{other}`: write the property's whole name")
                     )
-        if self._active in (None, "load") and "phases".startswith(name):
-            return _phases_fault(value)
-        return ""
+        if self._active == "xycurve" and len(name) > 1 and "points".startswith(name):
+            return f"`{name}` of a curve crashes OpenDSS: give xarray and yarray"
+        return count_fault(self._active, name, value)
 
     def _set(self, parts: Sequence[Parameter], is_solve: bool) -> Verdict:
         """Judges options; each is set by a command of its own."""
@@ -189,26 +198,45 @@ class Policy:
                 continue
             known = _resolve(part.name, self._options) if part.name else ""
             place = self._options.index(known) if known in self._options else place + 1
-            option = self._options[place] if known or not part.name else ""
-            if not option:
-                return Verdict(refused=f"`{part.name}` is no option of OpenDSS")
+            if place >= len(self._options) or (part.name and not known):
+                return Verdict(refused=f"`{part.name or part.value}` is no option of OpenDSS")
+            option = self._options[place]
             if option not in OPTIONS:
                 skipped.append(f"`set {option}={part.value}`")
                 continue
-            # AutoAdd writes files of what it added.
-            if option == "mode" and not re.match(r"[b-z]", part.value.lower()):
+            if option == "mode" and not re.match(MODES, part.value.lower()):
                 return Verdict(refused=f"sets mode {part.value!r}, which may write files")
-            commands.append(f"set {option}={part.raw}")
+            if fault := loop_fault(option, part.value):
+                return Verdict(refused=fault)
+            verdict = _checked(
+                f"set {option}={part.raw}", [Parameter("", "set"), Parameter(option, part.value)]
+            )
+            if verdict.refused:
+                return verdict
+            commands += verdict.commands
         if is_solve:
             commands.append("solve")
         return Verdict(tuple(commands), tuple(skipped))
 
 
-def _phases_fault(value: str) -> str:
-    """OpenDSS 0.14 writes past the end of its memory for a load of more phases."""
-    if re.fullmatch(r"[123]", value.strip()):
-        return ""
-    return f"makes a load of {value!r} phases, expected 1, 2 or 3"
+def _without(line: str, parts: Sequence[Parameter], cut: Sequence[Parameter]) -> Verdict:
+    """The line less some of its parameters."""
+    kept = [part for part in parts if part not in cut]
+    for part in reversed(cut):
+        line = f"{line[: part.start]} {line[part.stop :]}"
+    return _checked(line, kept)._replace(skipped=_phrases(cut))
+
+
+def _checked(line: str, meant: Sequence[Parameter]) -> Verdict:
+    """Hands a line over if it still reads as what was judged."""
+    found = [(part.name, part.value) for part in parameters(line)]
+    if found != [(part.name, part.value) for part in meant]:
+        return Verdict(refused="cannot be read without doubt")
+    return Verdict(commands=(line,))
+
+
+def _phrases(cut: Sequence[Parameter]) -> tuple[str, ...]:
+    return tuple(f"`{part.name}={part.value}`" for part in cut)
 
 
 def _resolve(name: str, names: Sequence[str]) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 
 from dss import DSSException
 
+from gradmap.feeders.dss_commands import CONTINUES, DEFINES, RUN
 from gradmap.feeders.dss_policy import Policy, Verdict
-from gradmap.feeders.dss_text import command_lines, find_file, one_line, quoted
+from gradmap.feeders.dss_text import command_lines, find_file, one_line, printable, quoted
 from gradmap.feeders.errors import GradmapError
 
 Engine = Any
 _MAX_DEPTH = 50
+_MAX_LINES = 1_000_000  # files that name each other twice double with every level
 
 
 @functools.cache
@@ -58,28 +60,35 @@ class _Script:
         )
         self._notes: list[str] = []
         self._open: list[pathlib.Path] = []
+        self._folder = master.parent  # what relative names are taken from
+        self._present = ""
+        self._num_lines = 0
 
     def run(self) -> tuple[str, ...]:
         try:
-            self._move(self._master.parent)
             self._file(self._master)
         finally:
-            self._engine.DataPath = scratch_folder()
+            self._enter(scratch_folder())
         return tuple(self._notes)
 
-    def _move(self, folder: pathlib.Path) -> None:
-        """Makes a folder the one that OpenDSS takes relative names from."""
-        self._folder = folder
-        self._engine.DataPath = str(folder)
+    def _enter(self, folder: str) -> None:
+        """Makes a folder the one that OpenDSS reads from and writes to."""
+        if folder != self._present:
+            self._engine.DataPath = self._present = folder
 
     def _file(self, path: pathlib.Path) -> None:
         self._open.append(path)
         for number, line in command_lines(path):
             verdict = self._policy.judge(line)
             where = f"{path.name}, line {number}"
+            self._num_lines += 1
+            if self._num_lines > _MAX_LINES:
+                raise GradmapError(f"{self._master}: more than {_MAX_LINES:,} lines, at {where}")
             if verdict.refused:
-                raise GradmapError(f"{self._master}: {where} is refused: {verdict.refused}")
-            self._notes += [f"{where}: {phrase} is left out" for phrase in verdict.skipped]
+                reason = printable(verdict.refused)
+                raise GradmapError(f"{self._master}: {where} is refused: {reason}")
+            left_out = map(printable, verdict.skipped)
+            self._notes += [f"{where}: {phrase} is left out" for phrase in left_out]
             if verdict.redirect:
                 self._redirect(verdict, where)
             if verdict.reads:
@@ -93,11 +102,13 @@ class _Script:
     def _redirect(self, verdict: Verdict, where: str) -> None:
         before = self._folder
         path = self._find(verdict.redirect, where)
-        if path in self._open or len(self._open) >= _MAX_DEPTH:
+        if path in self._open:
             raise GradmapError(f"{self._master}: {where}: {path.name} leads back to itself")
-        self._move(path.parent)
+        if len(self._open) >= _MAX_DEPTH:
+            raise GradmapError(f"{self._master}: {where}: more than {_MAX_DEPTH} files deep")
+        self._folder = path.parent
         self._file(path)
-        self._move(path.parent if verdict.moves else before)
+        self._folder = path.parent if verdict.moves else before
 
     def _find(self, name: str, where: str) -> pathlib.Path:
         try:
@@ -106,6 +117,10 @@ class _Script:
             raise GradmapError(f"{self._master}: {where}: {error}") from None
 
     def _command(self, command: str, where: str) -> None:
+        # OpenDSS writes to the folder that it reads from: for what defines no element, and so
+        # reads no file of the circuit's, that is the scratch one.
+        verb = command.partition(" ")[0]
+        self._enter(scratch_folder() if verb in RUN - DEFINES - CONTINUES else str(self._folder))
         try:
             self._engine.Text.Command = command
         except DSSException as error:

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradmap.feeders.dss_engine import quiet
 from gradmap.feeders.dss_terminals import GENERATOR_KINDS
+from gradmap.feeders.dss_text import quoted
 from gradmap.feeders.model import GROUND, Feeder, LoadModel
 
 # Law of a device: constant power over a wide band.
@@ -99,7 +100,8 @@ def _across(feeder: Feeder, i: int, connection: str = "") -> str:
     if t.node_to[i] != GROUND:
         other = int(feeder.node_names[t.node_to[i]].rpartition(".")[2])
     connection = connection or ("Delta" if other else "Wye")
-    return f"Phases=1 Bus1={bus}.{node}.{other} Conn={connection} kV={t.kv_rated[i]}"
+    at = quoted(f"{bus}.{node}.{other}")
+    return f"Phases=1 Bus1={at} Conn={connection} kV={t.kv_rated[i]}"
 
 
 def _frozen(feeder: Feeder) -> list[str]:
@@ -108,7 +110,7 @@ def _frozen(feeder: Feeder) -> list[str]:
     for node in np.flatnonzero(feeder.frozen_current_a):
         current = complex(feeder.frozen_current_a[node])
         commands.append(
-            f"New Isource.gradmap_frozen_{node} Phases=1 Bus1={feeder.node_names[node]} "
+            f"New Isource.gradmap_frozen_{node} Phases=1 Bus1={quoted(feeder.node_names[node])} "
             f"Amps={abs(current)!r} Angle={math.degrees(math.atan2(current.imag, current.real))!r}"
         )
     return commands

@@ -34,9 +34,9 @@ class Parameter(NamedTuple):
 
     name: str
     value: str
-    raw: str
-    start: int
-    stop: int
+    raw: str = ""
+    start: int = 0
+    stop: int = 0
 
 
 def parameters(line: str) -> list[Parameter]:
@@ -125,7 +125,7 @@ def command_lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
 
 
 def quoted(name: str) -> str:
-    """A file's name between a pair of marks that are not in it.
+    """A name of a file or bus between a pair of marks that are not in it.
 
     Raises:
         GradmapError: If it holds all of them.
@@ -133,13 +133,18 @@ def quoted(name: str) -> str:
     for opening, closing in zip(_OPENING, _CLOSING, strict=True):
         if closing not in name:
             return f"{opening}{name}{closing}"
-    raise GradmapError(f"file name {name!r} holds every kind of quote")
+    raise GradmapError(f"the name {name!r} holds every kind of quote")
 
 
 def one_line(error: Exception) -> str:
     """An OpenDSS error's text on one line."""
     text = str(error.args[1]) if len(error.args) > 1 else str(error)
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """What a circuit's file says, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def find_file(name: str, folder: pathlib.Path) -> pathlib.Path:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradmap import Feeder
+from gradmap.feeders import dss_policy, dss_script
 from gradmap.feeders.dss_engine import borrow_engine, quiet, return_engine
 from gradmap.feeders.dss_replay import OpenDSSReplay
 from gradmap.feeders.dss_text import parameters
@@ -94,6 +95,19 @@ REFUSED = {
     "Var @x=export\n@x voltages {evil}/v.csv": "is unknown",
     "@lastfile": "is unknown",
     'Load.x.kW={{1" model="1}}': "double quote",
+    "New Load.g\nVar @v='1\" UserModel={evil}/x \"'\nGenerator.g.kW=@v": "to a variable",
+    # Commands that may leave another object active than the one they name.
+    "New Generator.line kW=1\nSelect line\n~ UserModel={evil}/lib.so": "loads code",
+    "New Generator.line kW=1\nEdit line UserModel={evil}/lib.so": "loads code",
+    "New Generator.g kW=1\nEdit Circuit.small\n~ UserModel={evil}/lib.so": "loads code",
+    "New Generator.g kW=1\nSelect Circuit.small\n~ UserModel={evil}/lib.so": "loads code",
+    "New Generator.g kW=1\nBatchEdit Fuse..* Delay=1\n~ UserModel={evil}/lib.so": "loads code",
+    "New Generator.g kW=1\nEdit Fuse.none\n~ UserModel={evil}/lib.so": "loads code",
+    "New Generator.g kW=1\nReset,=1 UserModel={evil}/lib.so": "cannot be read without doubt",
+    "New Generator.g kW=1\nNew,=1": "cannot be read without doubt",
+    "Solve mode=harmonics": "may write files",
+    "Set mode=h": "may write files",
+    "Clear\nNew Circuit.../evil/x": "like a file",
     "Set mode=AutoAdd": "may write files",
     "Solve mode=(autoadd)": "may write files",
     "Set mode=@x": "may write files",
@@ -102,12 +116,25 @@ REFUSED = {
     'Remove ElementName=Line.l1 EditString="export voltages"': "may not stand",
     "NewActor": "may not stand",
     "Nonsense": "`Nonsense` is unknown",
-    # OpenDSS writes past the end of its memory.
-    "New Load.many Phases=4 Bus1=b.1.2.3.4 kV=0.23 kW=1": "load of '4' phases",
-    "New Load.many 4 b.1.2.3.4 0.23 1": "load of '4' phases",
-    "Load.x.Phases=12": "load of '12' phases",
-    "New Load.y Like=x\n~ ph=(2 2 *)": "load of '2 2 *' phases",
-    "BatchEdit Load..* phases=@lots": "load of '@lots' phases",
+    "\x1b[31mred": "`?[31mred` is unknown",
+    # OpenDSS writes past the end of its memory, or takes all there is.
+    "New Load.many Phases=4 Bus1=b.1.2.3.4 kV=0.23 kW=1": "sets phases to '4'",
+    "New Load.many 4 b.1.2.3.4 0.23 1": "sets phases to '4'",
+    "Load.x.Phases=12": "sets phases to '12'",
+    "New Load.y Like=x\n~ ph=(2 2 *)": "sets phases to '2 2 *'",
+    "BatchEdit Load..* phases=@lots": "sets phases to '@lots'",
+    "New Transformer.y Phases=4": "sets phases to '4'",
+    "New Transformer.y 3 5000": "sets windings to '5000'",
+    "New Transformer.y Phases=3 5000": "sets windings to '5000'",
+    "New Line.y Bus1=b Bus2=c p=30000": "sets phases to '30000'",
+    "New Monitor.m Element=Line.l1 Terminal=0": "sets terminal to '0'",
+    "New RegControl.r Transformer=t1 Winding=-1": "sets winding to '-1'",
+    "New Loadshape.s NPts=2000000000": "sets npts to '2000000000'",
+    "New XYCurve.c NPts=2 Points=[1 2 3 4]": "crashes OpenDSS",
+    # Days of work.
+    "Solve mode=daily number=1000000000": "sets number to '1000000000'",
+    "Set MaxIterations=2000000000": "sets maxiterations to '2000000000'",
+    "Set NUMANodes=1 7": "no option of OpenDSS",
 }
 
 
@@ -158,6 +185,29 @@ def test_what_could_do_harm_is_refused(text, write_circuit, tmp_path, evil):
     assert REFUSED[text] in message
     assert "Small.dss, line 1" in message
     assert "\n" not in message
+
+
+def test_a_bus_is_no_command(write_circuit, evil):
+    """What stands in for an element names its bus: the name may hold blanks."""
+    bus = f"c UserModel={evil}/lib"
+    body = (
+        f'New Line.l2 Bus1=b.1.2.3.4 Bus2="{bus}.1.2.3.4" LineCode=four Length=0.1 Units=km\n'
+        f'New Generator.g Bus1="{bus}.1" Phases=1 kV=0.23 kW=1\n'
+        f'New Load.z Bus1="{bus}.2" Phases=1 kV=0.23 kW=1 Model=3\n'
+    )
+    feeder = Feeder.from_dss(write_circuit(LOAD + body), on_unsupported="freeze")
+    with OpenDSSReplay(feeder, devices=False) as replay:
+        assert replay.solve(feeder.terminals.p_kw, feeder.terminals.q_kvar).converged
+
+
+def test_a_solution_writes_to_the_scratch_folder_alone(write_circuit, tmp_path, monkeypatch):
+    """Should OpenDSS write in a mode that is taken for harmless."""
+    monkeypatch.setattr(dss_policy, "MODES", ".")
+    before = listing(tmp_path)
+    tail = "Set VoltageBases=[12.47 0.4]\nCalcVoltageBases\nSolve\nSolve mode=harmonics\n"
+    path = write_circuit(LOAD, tail=tail)
+    Feeder.from_dss(path)
+    assert listing(tmp_path) == sorted([*before, str(path)])
 
 
 def test_harmless_properties_of_the_same_names_stay(write_circuit):
@@ -232,6 +282,20 @@ def test_wrong_case_missing_and_looping_files(write_circuit, tmp_path):
         Feeder.from_dss(write_circuit("Redirect Parts/Loads.dss\n"))
     with pytest.raises(GradmapError, match="no file '/dev/zero'"):
         Feeder.from_dss(write_circuit("Redirect /dev/zero\n"))
+
+
+def test_files_without_end(write_circuit, tmp_path, monkeypatch):
+    """Files that name the next one twice: the lines double with every level."""
+    for level in range(40):
+        text = f"Redirect {level + 1}.dss\n" * 2
+        (tmp_path / f"{level}.dss").write_text(text)
+    (tmp_path / "40.dss").write_text("! the end\n")
+    monkeypatch.setattr(dss_script, "_MAX_LINES", 1000)
+    with pytest.raises(GradmapError, match=r"more than 1,000 lines, at \d+.dss, line"):
+        Feeder.from_dss(write_circuit("Redirect 0.dss\n"))
+    monkeypatch.setattr(dss_script, "_MAX_DEPTH", 30)
+    with pytest.raises(GradmapError, match=r"28.dss, line 1: more than 30 files deep"):
+        Feeder.from_dss(write_circuit("Redirect 0.dss\n"))
 
 
 def test_a_file_that_is_no_text(write_circuit):
