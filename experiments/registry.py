@@ -221,13 +221,9 @@ _SPECS = (
         # Prices that move as fast, for each step of the policies, as those of methods
         # that make one step an iteration.
         defaults=LearnerConfig(
-            learning_rate=1.4e-2,
-            reuse_passes=2,
-            minibatches=2,
-            trust_region=0.11,
             price=PriceConfig(
-                voltage_usd_per_pu=1500.0, overload_usd=60.0, dual_step=9.3e5, dual_decay=0.15
-            ),
+                voltage_usd_per_pu=600.0, overload_usd=60.0, dual_step=3e5, dual_decay=0.15
+            )
         ),
     ),
     MethodSpec(
@@ -237,10 +233,10 @@ _SPECS = (
         _build_self_supervised,
         "gradient",
         defaults=LearnerConfig(
-            learning_rate=2e-2,
-            learning_rate_final=0.23,
+            learning_rate=2.2e-2,
+            learning_rate_final=0.064,
             days_per_batch=4,
-            price=PriceConfig(voltage_usd_per_pu=440.0, dual_step=1.6e5, dual_decay=0.058),
+            price=PriceConfig(voltage_usd_per_pu=105.0, dual_step=1e5, dual_decay=0.077),
         ),
     ),
     MethodSpec(
