@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from gradmap.feeders.dss_replay import OpenDSSReplay
 from gradmap.feeders.model import BoolArray, ComplexArray, Feeder, FloatArray, IntArray
 
-_PASSES = 40  # of OpenDSS's control loop; its own limit of 10 can end before the last move
+_PASSES = 200  # of OpenDSS's control loop; its own limit of 10 can end before the last move
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,8 +39,9 @@ def control_day(
     *,
     hours: npt.ArrayLike | None = None,
     tolerance_pu: float = 1e-10,
+    mode: Literal["static", "event"] = "static",
 ) -> ControlledDay:
-    """Solves steps one after the other with OpenDSS's static control mode.
+    """Solves steps one after the other with OpenDSS's own control.
 
     Each step starts where the one before left taps and capacitors, the first
     at the feeder's own.
@@ -51,6 +53,8 @@ def control_day(
         q_kvar: Reactive power drawn, same shape, kvar.
         hours: Hour of the day of each step, for controls of type time. `[time]`
         tolerance_pu: OpenDSS's tolerance on a step in voltage.
+        mode: OpenDSS's control mode: `static`, or `event`, in which taps move
+            one position at a time, in the order of delays and tap delays.
 
     Raises:
         GradmapError: If the circuit cannot be read or a power not be set.
@@ -63,7 +67,7 @@ def control_day(
         _ControlledReplay(feeder, devices=has_devices, tolerance_pu=tolerance_pu)
     ) as replay:
         for now, active, reactive in zip(clock, p, q, strict=True):
-            rows.append(replay.control(active, reactive, float(now)))
+            rows.append(replay.control(active, reactive, float(now), mode))
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     return ControlledDay(*columns)
 
@@ -72,12 +76,12 @@ class _ControlledReplay(OpenDSSReplay):
     """A replay whose controls act in every solve."""
 
     def control(
-        self, p_kw: FloatArray, q_kvar: FloatArray, hour: float
+        self, p_kw: FloatArray, q_kvar: FloatArray, hour: float, mode: str
     ) -> tuple[list[int], list[bool], ComplexArray, bool]:
         """Solves one step; returns a row of `ControlledDay`."""
         circuit = self._engine.ActiveCircuit
         self._engine.Text.Command = (
-            f"Set ControlMode=Static MaxControlIter={_PASSES} Hour={int(hour)} "
+            f"Set ControlMode={mode} MaxControlIter={_PASSES} Hour={int(hour)} "
             f"Sec={3600.0 * (hour - int(hour))}"
         )
         solved = self.solve(p_kw, q_kvar)
