@@ -1,4 +1,4 @@
-"""Makes the published task known to Gymnasium, without loading it.
+"""Makes the published tasks known to Gymnasium, without loading them.
 
     import gymnasium
     import gradmap.envs.vector
@@ -21,9 +21,13 @@ import gymnasium
 GYMNASIUM_ID = "gradmap/Ieee123Mixed-v1"
 """Id of the published task in Gymnasium's registry."""
 
-gymnasium.register(
-    id=GYMNASIUM_ID,
-    entry_point="gradmap.envs.vector:make_joint_env",
-    vector_entry_point="gradmap.envs.vector:make_joint_vector_env",
-    kwargs={"task": "ieee123-mixed-v1"},
-)
+REGULATED_ID = "gradmap/Ieee123Regulated-v1"
+"""Id of the one whose taps are alive."""
+
+for _id, _task in ((GYMNASIUM_ID, "ieee123-mixed-v1"), (REGULATED_ID, "ieee123-regulated-v1")):
+    gymnasium.register(
+        id=_id,
+        entry_point="gradmap.envs.vector:make_joint_env",
+        vector_entry_point="gradmap.envs.vector:make_joint_vector_env",
+        kwargs={"task": _task},
+    )

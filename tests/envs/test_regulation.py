@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,8 @@ from gradmap.envs.config import TaskConfig
 from gradmap.envs.core import Core
 from gradmap.envs.fleet import build_agents
 from gradmap.envs.parallel import ParallelFeederEnv
+from gradmap.envs.registration import REGULATED_ID
+from gradmap.experiments.config_load import load_compare_config, load_run_config
 from gradmap.experiments.evaluate import judge, play
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.powerflow.solve import solve_power_flow
@@ -189,3 +193,19 @@ def test_the_task_is_made_by_name():
     assert core.config.regulation == "quasi-static"
     assert core.regulation is not None
     assert core.regulation.held == ()
+
+
+def test_gymnasium_knows_it():
+    env = gymnasium.make(REGULATED_ID, num_agents=5)
+    assert env.unwrapped.core.config.name == "ieee123-regulated-v1"
+    env.reset(seed=0)
+    reward = env.step(env.action_space.sample())[1]
+    assert np.isfinite(reward)
+
+
+@pytest.mark.parametrize("load", [partial(load_run_config, "gradmap"), load_compare_config])
+def test_its_name_chooses_all_of_it(load):
+    source = {"source": "smoke"}
+    assert load(**source).task.regulation == "fixed"
+    config = load(**source, task="ieee123-regulated-v1")
+    assert config.task == dataclasses.replace(CONFIG, num_agents=20)
