@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from gradmap.feeders.dss_linear import Element
-from gradmap.feeders.dss_terminals import GENERATOR_KINDS, is_switched_on, read_generator
+from gradmap.feeders.dss_terminals import (
+    GENERATOR_KINDS,
+    is_nowhere,
+    is_switched_on,
+    read_generator,
+)
 from gradmap.feeders.model import LoadModel
 
 LINEAR_KINDS = frozenset(
@@ -70,10 +76,12 @@ def _load_reason(circuit: Any, element: Element) -> str:
         return f"has model {model}, expected one of {', '.join(map(str, _LOAD_MODELS))}"
     if model == LoadModel.ZIP and not any(load.ZIPV):
         return "has model 8 without its ZIPV"
-    return _open_reason(circuit, element)
+    return _place_reason(circuit, element)
 
 
-def _open_reason(circuit: Any, element: Element) -> str:
+def _place_reason(circuit: Any, element: Element) -> str:
+    if is_nowhere(circuit, element):
+        return "has a phase with both ends at one node"
     return "" if is_switched_on(circuit, element).all() else "has an open conductor"
 
 
@@ -93,8 +101,8 @@ def _generator_reason(circuit: Any, element: Element, is_solved: bool) -> str:
         return "limits its current, which is not supported"
     if is_inverter and get("ControlMode").Val.lower().startswith("gfm"):
         return "forms the grid, which is not supported"
-    if _open_reason(circuit, element):
-        return _open_reason(circuit, element)
+    if reason := _place_reason(circuit, element):
+        return reason
     if is_solved and not read_generator(circuit, element).fit(circuit, element)[2]:
         return "draws a current that is not that of its model"
     return ""
@@ -112,4 +120,10 @@ def study_faults(circuit: Any) -> list[str]:
         faults.append(f"year is {int(solution.Year)}: growth is not supported, `Set Year=0`")
     if int(solution.LoadModel) != _SNAPSHOT_POWER_FLOW:
         faults.append("loads are admittances: not supported, `Set LoadModel=PowerFlow`")
+    hz = float(solution.Frequency)
+    sources = [float(source.Frequency) for source in circuit.Vsources]
+    if not any(math.isclose(hz, of_source) for of_source in sources):
+        faults.append(
+            f"frequency is {hz:g} Hz, at which no source feeds: `Set Frequency={sources[0]:g}`"
+        )
     return faults

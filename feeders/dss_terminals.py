@@ -107,8 +107,8 @@ def _load_rows(circuit: Any, element: Element) -> list[_Row]:
             name=name if num_phases == 1 else f"{name}.{phase + 1}",
             load=name,
             kind="load",
-            node_from=int(one),
-            node_to=int(other),
+            node_from=one,
+            node_to=other,
             kv_rated=kv,
             model=model,
             p_kw=float(load.kW) * scale,
@@ -119,9 +119,9 @@ def _load_rows(circuit: Any, element: Element) -> list[_Row]:
             cvr_p=float(load.CVRwatts),
             cvr_q=float(load.CVRvars),
             zipv=list(load.ZIPV) if model == LoadModel.ZIP else _NO_ZIPV,
-            is_delta=bool(other != GROUND) and is_delta,
+            is_delta=other != GROUND and is_delta,
         )
-        for phase, (one, other) in enumerate(pairs)
+        for phase, (one, other) in enumerate(_from_nodes(pairs))
     ]
 
 
@@ -135,6 +135,21 @@ def node_pairs(nodes: IntArray, num_phases: int, is_delta: bool) -> IntArray:
     return np.stack([nodes[:num_phases], other], axis=1).astype(np.int64)
 
 
+def _from_nodes(pairs: IntArray) -> list[tuple[int, int]]:
+    """The pairs with ground, if it is in one, as the second; no law knows the difference."""
+    return [(b, a) if a == GROUND else (a, b) for a, b in pairs.tolist()]
+
+
+def is_nowhere(circuit: Any, element: Element) -> bool:
+    """Whether a phase of a load or generator begins and ends at one node."""
+    if element.kind == "load":
+        circuit.Loads.Name = element.name.partition(".")[2]
+        pairs = node_pairs(element.nodes, element.num_phases, bool(circuit.Loads.IsDelta))
+    else:
+        pairs = read_generator(circuit, element).pairs
+    return bool((pairs[:, 0] == pairs[:, 1]).any())
+
+
 def _generator_rows(circuit: Any, element: Element) -> list[_Row]:
     """Terminals of a generator, PV system or storage as the solution has it."""
     circuit.SetActiveElement(element.name)
@@ -146,8 +161,8 @@ def _generator_rows(circuit: Any, element: Element) -> list[_Row]:
             name=f"{element.name}.{phase + 1}" if many else element.name,
             load=element.name,
             kind=element.kind,
-            node_from=int(one),
-            node_to=int(other),
+            node_from=one,
+            node_to=other,
             kv_rated=law.kv,
             model=int(law.model),
             p_kw=p_kw,
@@ -158,9 +173,9 @@ def _generator_rows(circuit: Any, element: Element) -> list[_Row]:
             cvr_p=1.0,
             cvr_q=2.0,
             zipv=_NO_ZIPV,
-            is_delta=bool(other != GROUND) and law.is_delta,
+            is_delta=other != GROUND and law.is_delta,
         )
-        for phase, (one, other) in enumerate(law.pairs)
+        for phase, (one, other) in enumerate(_from_nodes(law.pairs))
     ]
 
 

@@ -37,11 +37,9 @@ def factorised(feeder: Feeder) -> spla.SuperLU:
 
 def incidence_of(nodes: IntArray, num_nodes: int) -> sp.csr_matrix:
     """+1 at the first node of each port, -1 at the second. `[port, node]`"""
-    incidence = sp.lil_matrix((len(nodes), num_nodes))
-    incidence[np.arange(len(nodes)), nodes[:, 0]] = 1.0
-    between = np.flatnonzero(nodes[:, 1] != GROUND)
-    incidence[between, nodes[between, 1]] = -1.0
-    return sp.csr_matrix(incidence)
+    port, end = np.nonzero(nodes != GROUND)
+    sign = np.where(end == 0, 1.0, -1.0)
+    return sp.csr_matrix((sign, (port, nodes[port, end])), shape=(len(nodes), num_nodes))
 
 
 def refined(feeder: Feeder, factor: spla.SuperLU, right: ComplexArray) -> ComplexArray:

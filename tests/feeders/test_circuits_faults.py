@@ -46,6 +46,8 @@ def test_growth_and_admittance_loads_are_refused(write_circuit):
         Feeder.from_dss(write_circuit(LOAD, tail=tail + "Set Year=3\n"))
     with pytest.raises(GradmapError, match="loads are admittances"):
         Feeder.from_dss(write_circuit(LOAD, tail=tail + "Set LoadModel=Admittance\n"))
+    with pytest.raises(GradmapError, match="frequency is 120 Hz, at which no source feeds"):
+        Feeder.from_dss(write_circuit(LOAD, tail=tail + "Set Frequency=120\n"))
 
 
 def test_another_mode_is_read_as_a_snapshot(write_circuit, read_and_compare):
