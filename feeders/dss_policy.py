@@ -192,7 +192,9 @@ class Policy:
 
     def _set(self, parts: Sequence[Parameter], is_solve: bool) -> Verdict:
         """Judges options; each is set by a command of its own."""
-        commands, skipped, place = [], [], -1
+        commands: list[str] = []
+        skipped: list[str] = []
+        place = -1
         for part in parts:
             if not part.value:
                 continue
