@@ -59,7 +59,7 @@ def load_feeder(name: str, taps: Taps = None, on_unsupported: OnUnsupported = "r
     """
     if name.startswith(PREFIX):
         return synthetic(*parse_name(name), taps=taps)
-    if name.lower().endswith(".dss"):
+    if name.lower().endswith(".dss") or (name not in _FEEDERS and pathlib.Path(name).is_dir()):
         return read_feeder(name, taps=taps, on_unsupported=on_unsupported)
     _check_name(name)
     with locate(name) as path:

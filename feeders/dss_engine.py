@@ -18,7 +18,7 @@ from dss import DSSException
 from dss import dss as _prime
 
 from gradmap.feeders.dss_script import run_script, scratch_folder
-from gradmap.feeders.dss_text import one_line
+from gradmap.feeders.dss_text import one_line, other_case
 from gradmap.feeders.errors import GradmapError
 
 Engine = Any
@@ -39,6 +39,7 @@ _SNAPSHOT = 0  # Solution.Mode
 _ACTION_OPEN = 1  # SwtControls.Action
 _TOLERANCES = (1e-10, 1e-8, 1e-6, 1e-4)  # p.u.; the last is OpenDSS's own default
 _MAX_ITERATIONS = 500
+_SHOWN = 8
 
 
 @contextlib.contextmanager
@@ -104,7 +105,7 @@ def compile_circuit(engine: Engine, path: str | pathlib.Path) -> tuple[str, ...]
     """
     master = pathlib.Path(path).resolve()
     if not master.is_file():
-        raise GradmapError(f"{path}: no such file; expected the master file of an OpenDSS circuit")
+        raise GradmapError(f"{path}: {_no_file(master)}")
     with quiet():
         try:
             notes = run_script(engine, master)
@@ -117,6 +118,18 @@ def compile_circuit(engine: Engine, path: str | pathlib.Path) -> tuple[str, ...]
         except DSSException as error:
             raise GradmapError(f"{path}: OpenDSS reports: {one_line(error)}") from error
     return notes
+
+
+def _no_file(path: pathlib.Path) -> str:
+    """What is wrong with a path that is no file, and what may be meant."""
+    wanted = "expected the master file of an OpenDSS circuit"
+    if path.is_dir():
+        inside = sorted(file.name for file in path.iterdir() if file.suffix.lower() == ".dss")
+        some = f": one of {', '.join(inside[:_SHOWN])}" if inside else ""
+        return f"is a folder; {wanted}{some}"
+    other = other_case(path)
+    hint = f"; there is {str(other)!r}: upper and lower case differ" if other else ""
+    return f"no such file; {wanted}{hint}"
 
 
 def _settle_switches(engine: Engine) -> None:

@@ -85,8 +85,8 @@ class Policy:
         if verb in SKIP:
             return Verdict(skipped=(f"`{verb}`",))
         if verb not in RUN:
-            known = "may not stand in" if verb in self._commands else "is unknown to"
-            return Verdict(refused=f"`{first.value}` {known} a circuit's file")
+            known = "may not stand in a circuit's file" if verb else "is unknown to OpenDSS"
+            return Verdict(refused=f"`{first.value}` {known}")
         if verb in ("set", "solve"):
             return self._set(parts[1:], is_solve=verb == "solve")
         if verb in DEFINES:

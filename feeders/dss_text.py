@@ -103,12 +103,16 @@ def command_lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
         The number of the line, from 1, and the line.
 
     Raises:
-        GradmapError: If the file cannot be read.
+        GradmapError: If the file cannot be read or is no text.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise GradmapError(f"{path}: cannot be read: {error.strerror}") from None
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise GradmapError(f"{path}: is UTF-16 text, expected UTF-8: save it as that")
+    if b"\0" in data:
+        raise GradmapError(f"{path}: holds zero bytes, expected a text file")
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode("utf-8")
@@ -163,12 +167,12 @@ def find_file(name: str, folder: pathlib.Path) -> pathlib.Path:
     for candidate in (path, path.with_name(f"{path.name}.dss")):
         if candidate.is_file():
             return candidate.resolve()
-    other = _other_case(path) or _other_case(path.with_name(f"{path.name}.dss"))
+    other = other_case(path) or other_case(path.with_name(f"{path.name}.dss"))
     hint = f"; there is {str(other)!r}: upper and lower case differ" if other else ""
     raise GradmapError(f"no file {name!r}{hint}")
 
 
-def _other_case(path: pathlib.Path) -> pathlib.Path | None:
+def other_case(path: pathlib.Path) -> pathlib.Path | None:
     """A file whose path differs by upper and lower case alone."""
     found = pathlib.Path(path.anchor)
     for part in path.parts[1:] if path.anchor else path.parts:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradmap import Feeder
+from gradmap import Feeder, load_feeder
 from gradmap.feeders import dss_policy, dss_script
 from gradmap.feeders.dss_engine import borrow_engine, quiet, return_engine
 from gradmap.feeders.dss_replay import OpenDSSReplay
@@ -298,10 +298,25 @@ def test_files_without_end(write_circuit, tmp_path, monkeypatch):
         Feeder.from_dss(write_circuit("Redirect 0.dss\n"))
 
 
+def test_a_path_that_is_no_file(write_circuit, tmp_path):
+    path = write_circuit(LOAD)
+    with pytest.raises(
+        GradmapError, match=r"is a folder; expected the master .*: one of Small.dss"
+    ):
+        load_feeder(str(tmp_path))
+    with pytest.raises(GradmapError, match=r"no such file; .*; there is .*Small.dss': upper and"):
+        load_feeder(str(path).replace("Small", "small"))
+    with pytest.raises(GradmapError, match=r"no such file; expected the master file"):
+        load_feeder(str(tmp_path / "other.dss"))
+
+
 def test_a_file_that_is_no_text(write_circuit):
     path = write_circuit("")
     path.write_bytes(path.read_bytes().replace(b"New Circuit", b"New\0Circuit"))
-    with pytest.raises(GradmapError, match="holds a zero byte"):
+    with pytest.raises(GradmapError, match="holds zero bytes, expected a text file"):
+        Feeder.from_dss(path)
+    path.write_text("New Circuit.x", encoding="utf-16")
+    with pytest.raises(GradmapError, match="is UTF-16 text, expected UTF-8"):
         Feeder.from_dss(path)
     path = write_circuit(LOAD)
     path.write_bytes(b"\xef\xbb\xbf! caf\xe9\r\n" + path.read_bytes().replace(b"\n", b"\r\n"))
