@@ -126,7 +126,7 @@ def _plot(words: Sequence[str]) -> int:
     from gradmap.feeders.catalog import load_feeder
 
     feeder = load_feeder(arguments.feeder, on_unsupported="freeze")
-    out = arguments.out or pathlib.Path(f"{feeder.name}.png")
+    out = arguments.out or pathlib.Path(f"{pathlib.PurePath(feeder.name).name}.png")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise GradmapError(f"--out is {out}, expected a file that ends in .png, .pdf or .svg")
     print(f"drawn in {plot_feeder(feeder, out)}")
@@ -144,31 +144,33 @@ def facts_table(description: FeederDescription) -> Table:
     made.add_column("")
     made.add_column("", overflow="fold")
     made.show_header = False
-    made.add_row("size", _listed({name: f"{size:,}" for name, size in d.sizes.items()}))
-    made.add_row("elements", _listed({name: f"{count:,}" for name, count in d.elements.items()}))
-    made.add_row("base voltages", ", ".join(f"{kv} kV: {n:,}" for kv, n in d.buses_by_kv.items()))
-    made.add_row(
-        "lines", f"{d.length_km:.2f} km, farthest bus {d.farthest_km:.2f} km from the source"
-    )
-    made.add_row(
+
+    def put(fact: str, text: str) -> None:
+        made.add_row(fact, escape(text))  # buses are named as the circuit's author liked
+
+    put("size", _listed({name: f"{size:,}" for name, size in d.sizes.items()}))
+    put("elements", _listed({name: f"{count:,}" for name, count in d.elements.items()}))
+    put("base voltages", ", ".join(f"{kv} kV: {n:,}" for kv, n in d.buses_by_kv.items()))
+    put("lines", f"{d.length_km:.2f} km, farthest bus {d.farthest_km:.2f} km from the source")
+    put(
         "load", f"{d.load_kw:,.0f} kW, {d.load_kvar:,.0f} kvar; {d.delta_kw:,.0f} kW between phases"
     )
-    made.add_row("load by law", _listed({law: f"{kw:,.0f} kW" for law, kw in d.kw_by_law.items()}))
+    put("load by law", _listed({law: f"{kw:,.0f} kW" for law, kw in d.kw_by_law.items()}))
     if d.generation_kw:
-        made.add_row("generation", f"{d.generation_kw:,.0f} kW")
-    made.add_row("capacitors", f"{d.capacitor_kvar:,.0f} kvar")
+        put("generation", f"{d.generation_kw:,.0f} kW")
+    put("capacitors", f"{d.capacitor_kvar:,.0f} kvar")
     ratings = {kind: f"{low:,.0f} to {high:,.0f} A" for kind, (low, high) in d.ratings_a.items()}
-    made.add_row("ratings", _listed(ratings))
+    put("ratings", _listed(ratings))
     if d.nominal is not None:
         n = d.nominal
-        made.add_row(
+        put(
             "at nominal load",
             f"{n.v_min_pu:.4f} p.u. ({n.v_min_node}) to {n.v_max_pu:.4f} p.u. ({n.v_max_node}); "
             f"source {n.source_kw:,.0f} kW, losses {n.losses_kw:,.1f} kW",
         )
         if math.isfinite(n.max_loading):
             most = f"{100 * n.max_loading:.0f} % of the rating, {n.max_loading_branch}"
-            made.add_row("largest loading", most)
+            put("largest loading", most)
     return made
 
 
@@ -184,7 +186,7 @@ def regulator_table(description: FeederDescription) -> Table:
     for r in description.regulators:
         ends = f"{r['tap_min']} to {r['tap_max']}"
         values = (f"{r['vreg_v']:g}", f"{r['band_v']:g}", f"{r['pt_ratio']:g}")
-        made.add_row(r["control"], r["bus"], str(r["tap"]), ends, *values)
+        made.add_row(escape(r["control"]), escape(r["bus"]), str(r["tap"]), ends, *values)
     return made
 
 

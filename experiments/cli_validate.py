@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional, arg
 
@@ -79,11 +80,11 @@ def run(command: str, words: Sequence[str]) -> int:
             feeder, arguments.num_random, arguments.seed, arguments.tolerance_pu
         )
         output.print(table(name, reports[name]))
-        output.print(f"{name}: {validate_report.verdict(reports[name])}\n")
+        output.print(escape(f"{name}: {validate_report.verdict(reports[name])}\n"))
     if arguments.json is not None:
         write_json(arguments.json, validate_report.summary(reports))
     page, *_ = validate_report.write(reports, arguments.out)
-    output.print(f"report in {page}")
+    output.print(escape(f"report in {page}"))
     return 0 if all(report.passed for report in reports.values()) else FAILED_CODE
 
 
@@ -95,7 +96,8 @@ def table(name: str, report: ValidationReport) -> Table:
         report: The report.
     """
     sizes = f"{report.num_nodes:,} nodes, {report.num_terminals:,} terminals"
-    made = Table(title=f"{name} against OpenDSS: {sizes}", title_justify="left", box=box.SIMPLE)
+    title = escape(f"{name} against OpenDSS: {sizes}")
+    made = Table(title=title, title_justify="left", box=box.SIMPLE)
     made.add_column("case", no_wrap=True)
     headings = ("flows", "|dV| p.u.", "node", "|dI| A", "dloss kW", "iter", "outside", "")
     for heading in headings:
@@ -111,7 +113,7 @@ def table(name: str, report: ValidationReport) -> Table:
             row.case,
             str(row.num_scenarios),
             f"{row.max_error_pu:.1e}",
-            row.worst_node,
+            escape(row.worst_node),
             f"{row.max_current_error_a:.1e}",
             f"{row.max_loss_error_kw:.1e}",
             str(row.iterations),

@@ -59,7 +59,8 @@ def plot_feeder(feeder: Feeder, path: pathlib.Path) -> pathlib.Path:
         plan, profile = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
         _draw_plan(figure, plan, feeder, facts, solution)
         _draw_profile(profile, feeder, facts, solution)
-        figure.suptitle(_title(feeder), x=0.01, ha="left", fontweight="bold")
+        title = figure.suptitle(_title(feeder), x=0.01, ha="left", fontweight="bold")
+        title.set_parse_math(False)
         return save(figure, path)
 
 

@@ -79,7 +79,7 @@ def _feeder_panels(top: Axes, bottom: Axes, name: str, report: ValidationReport)
     top.set_aspect("equal", adjustable="datalim")
     worst = max((row.max_error_pu for row in report.rows), default=0.0)
     found = f"largest difference {worst:.1e}" if np.isfinite(worst) else "a case without solution"
-    top.set_title(f"{name}: {found}")
+    top.set_title(f"{name}: {found}").set_parse_math(False)
     bottom.set_yscale("log")
     bottom.axhline(report.tolerance_pu, color=LIMIT, linestyle="--", linewidth=1.4)
     bottom.set_xlabel("OpenDSS, p.u.")

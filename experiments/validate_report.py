@@ -88,7 +88,7 @@ def _cells(row: ValidationRow, tolerance_pu: float) -> list[str]:
         row.case,
         str(row.num_scenarios),
         error if is_good else f"**{error}**",
-        row.worst_node,
+        row.worst_node.replace("|", "\\|"),
         f"{row.max_current_error_a:.1e}",
         f"{row.max_loss_error_kw:.1e}",
         str(row.iterations),

@@ -142,3 +142,24 @@ def test_what_has_no_solution_cannot_be_drawn(
     monkeypatch.setattr(plot_feeder_map, "solve_nominal", nothing)
     with pytest.raises(GradmapError, match="no solution at its nominal load"):
         plot_feeder(load_feeder("ieee13"), bare_ieee13.parent / "x.png")
+
+
+def test_names_are_no_markup(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither rich nor matplotlib nor Markdown reads what a circuit's author called things."""
+    bus = "[/b]$x_{|"
+    master = tmp_path / "Master.dss"
+    master.write_text(
+        'New "Circuit.[bold]$m_{" Bus1=a.1.2.3 BasekV=12.47\n'
+        f'New Line.l1 Bus1=a.1.2.3 Bus2="{bus}.1.2.3" Length=1 Units=km\n'
+        f'New "Load.[/d]" Bus1="{bus}.1.2.3" kV=12.47 kW=900\n'
+        "Set VoltageBases=[12.47]\nCalcVoltageBases\n"
+    )
+    assert cli.main(["feeder", "describe", str(master)]) == 0
+    assert bus in capsys.readouterr().out
+    assert cli.main(["feeder", "plot", str(master), "--out", str(tmp_path / "x.png")]) == 0
+    words = ["validate", str(master), "--random", "1", "--out", str(tmp_path / "report")]
+    assert cli.main(words) == 0
+    assert bus in capsys.readouterr().out
+    page = (tmp_path / "report" / "report.md").read_text()
+    rows = [line for line in page.splitlines() if "nominal" in line]
+    assert [row.replace("\\|", "").count("|") for row in rows] == [9]
