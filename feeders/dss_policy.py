@@ -92,7 +92,7 @@ class Policy:
         if verb in DEFINES:
             self._active = self._class_of(verb, parts[1:2])
             # OpenDSS begins the names of the files it writes with the circuit's.
-            if self._active == "vsource" and re.search(r"[/\\]", parts[1].value):
+            if self._active == "vsource" and re.search(r"[/\\@]", parts[1].value):
                 return Verdict(refused=f"names a circuit {parts[1].value!r}, like a file")
             verdict = self._edit(verb, rest, skip_first=True)
             # The others leave another object active where theirs does not exist.

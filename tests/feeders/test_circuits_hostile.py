@@ -108,6 +108,7 @@ REFUSED = {
     "Solve mode=harmonics": "may write files",
     "Set mode=h": "may write files",
     "Clear\nNew Circuit.../evil/x": "like a file",
+    "Clear\nVar @x={evil}/x\nNew Circuit.@x": "like a file",
     "Set mode=AutoAdd": "may write files",
     "Solve mode=(autoadd)": "may write files",
     "Set mode=@x": "may write files",
