@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gradmap import Feeder
+from gradmap import Feeder, Network, solve_power_flow
 from gradmap.feeders.errors import GradmapError
 
 SOURCES = (0.86, 1.0, 1.1)
@@ -131,6 +131,19 @@ BODIES = {
 def test_oddities_are_as_opendss_has_them(case, write_circuit, read_and_compare):
     for pu in SOURCES:
         read_and_compare(write_circuit(BODIES[case], pu=pu))
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_sparse_elimination_agrees(case, write_circuit):
+    feeder = Feeder.from_dss(write_circuit(BODIES[case]))
+    found = []
+    for method in ("dense", "sparse"):
+        network = Network.from_feeder(feeder, method=method)
+        powers = network.p_nominal_kw, network.q_nominal_kvar
+        flow = solve_power_flow(network, *powers, tolerance_pu=1e-11, max_iterations=1000)
+        assert bool(flow.converged)
+        found.append(flow.v_pu)
+    assert float((found[0] - found[1]).abs().max()) < 1e-9
 
 
 NOWHERE = {
