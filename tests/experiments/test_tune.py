@@ -60,7 +60,8 @@ def finish(search: Search, method: str, number: int, *rows: Any, status: str = "
 @pytest.fixture
 def search(tmp_path: pathlib.Path) -> Search:
     """A search of which three trials are done, one has failed and one was stopped."""
-    search = Search(SearchConfig(trials=3), ("gradmap", "selfish"), tmp_path / "tune")
+    config = SearchConfig(trials=3, selection=RULE)
+    search = Search(config, ("gradmap", "selfish"), tmp_path / "tune")
     finish(search, "gradmap", 0, judged(0, 50.0, 40.0, 0.06), judged(5, 30.0, 30.0, 0.01))
     finish(search, "gradmap", 1, judged(5, 20.0, 10.0, 0.06), judged(9, 25.0, 5.0, 0.07))
     finish(search, "gradmap", 2, judged(5, None, None, 0.0))
@@ -102,7 +103,7 @@ def test_every_trial_is_written(search: Search) -> None:
     rows = rows_of(search.out, "selfish")
     assert [row["status"] for row in rows] == ["done", "waiting", "failed"]
     assert rows[2]["reason"] == "RuntimeError: out of | luck"
-    assert rows[0]["learning_rate"] == "0.01"
+    assert rows[0]["learning_rate"] == "0.02"
     assert rows[0]["power_flow_solves"] == "500"
     content = json.loads((search.out / "selfish" / "trials.json").read_text())
     assert content["search"]["trials"] == 3
