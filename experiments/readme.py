@@ -176,7 +176,15 @@ def validate_block(report: Mapping[str, Any]) -> str:
 
     Args:
         report: What `gradmap validate --json` wrote.
+
+    Raises:
+        GradmapError: If it is not by feeders, as reports of older versions are not.
     """
+    if "feeders" not in report:
+        raise GradmapError(
+            "found a validation report without feeders, expected one of this version; write it "
+            "again: gradmap validate --json results/validate.json"
+        )
     feeders = report["feeders"]
     found: dict[str, dict[str, str]] = {}
     flows: dict[str, int] = {}
