@@ -21,6 +21,7 @@ from gradmap.feeders.dss_engine import (
 )
 from gradmap.feeders.dss_freeze import freeze
 from gradmap.feeders.dss_linear import read_elements, read_source, sum_admittances
+from gradmap.feeders.dss_plants import read_plants
 from gradmap.feeders.dss_read import (
     read_branches,
     read_buses,
@@ -180,6 +181,7 @@ def _read(engine: Engine, subject: str, on_unsupported: OnUnsupported) -> Feeder
         regulators=regulators,
         bus_names=buses,
         bus_xy=xy,
+        plants=read_plants(circuit, held),
     )
 
 

@@ -23,6 +23,7 @@ from gradmap.feeders.arrays import FloatArray as FloatArray
 from gradmap.feeders.arrays import Frozen
 from gradmap.feeders.arrays import IntArray as IntArray
 from gradmap.feeders.controls import Controls
+from gradmap.feeders.plants import Plants
 
 OnUnsupported = Literal["raise", "freeze"]
 """What becomes of elements that a `Feeder` cannot hold."""
@@ -221,6 +222,7 @@ class Feeder(Frozen):
         bus_names: Buses in the circuit's order. `[bus]`
         bus_xy: Coordinates, NaN where the circuit gives none. `[bus, 2]`
         controls: What can move, how the admittance follows, and the controls.
+        plants: Ratings of generators, PV systems and storage.
     """
 
     name: str
@@ -240,6 +242,7 @@ class Feeder(Frozen):
     bus_names: tuple[str, ...]
     bus_xy: FloatArray
     controls: Controls = dataclasses.field(default_factory=Controls.none)
+    plants: Plants = dataclasses.field(default_factory=Plants.none)
 
     @classmethod
     def from_dss(

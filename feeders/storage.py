@@ -21,9 +21,11 @@ from gradmap.feeders.controls import (
 from gradmap.feeders.errors import GradmapError, raise_faults
 from gradmap.feeders.files import replacing
 from gradmap.feeders.model import GROUND, Branches, Feeder, LoadModel, Regulators, Terminals
+from gradmap.feeders.plants import Plants
 
 _FORMAT = "gradmap-feeder"
-_VERSION = 3
+_VERSION = 4
+_WITHOUT_PLANTS = "3"  # of files that knew no ratings of generators and the like
 
 
 class _Field(NamedTuple):
@@ -113,6 +115,15 @@ _ARRAYS: dict[str, _Field] = {
         },
         "capacitor control",
     ),
+    **_fields(
+        "plants.",
+        {
+            "U": "name kind",
+            "f": "p_rated_kw s_rated_kva capacity_kwh stored_kwh reserve_kwh charge_efficiency "
+            "discharge_efficiency",
+        },
+        "plant",
+    ),
     **_fields("controls.capacitor.", {"i": "probe_control probe_from probe_to"}, "capacitor probe"),
 }
 
@@ -144,6 +155,7 @@ _COUNTED_BY = {
     "regulator probe": "controls.regulator.probe_regulator",
     "capacitor control": "controls.capacitor.name",
     "capacitor probe": "controls.capacitor.probe_control",
+    "plant": "plants.name",
 }
 
 # Smallest value and the count that values stay below, for indices.
@@ -208,7 +220,9 @@ def load_feeder_file(path: str | pathlib.Path) -> Feeder:
     if found != _FORMAT:
         raise GradmapError(f"{path}: format is {found!r}, expected {_FORMAT!r}")
     version = str(arrays.get("version", "none"))
-    if version != str(_VERSION):
+    if version == _WITHOUT_PLANTS:
+        arrays = _no_plants() | arrays
+    elif version != str(_VERSION):
         raise GradmapError(f"{path}: version {version}, expected {_VERSION}: save the feeder again")
     raise_faults(str(path), _kind_faults(arrays))
     counts = {axis: len(arrays[name]) for axis, name in _COUNTED_BY.items()} | {
@@ -219,6 +233,13 @@ def load_feeder_file(path: str | pathlib.Path) -> Feeder:
     raise_faults(str(path), _shape_faults(arrays, counts))
     raise_faults(str(path), _value_faults(arrays, counts))
     return _build(arrays, counts)
+
+
+def _no_plants() -> dict[str, Any]:
+    """The arrays of `Plants.none()`."""
+    types = {"U": np.str_, "f": np.float64}
+    own = {name: field for name, field in _ARRAYS.items() if name.startswith("plants.")}
+    return {name: np.zeros(0, types[field.kind]) for name, field in own.items()}
 
 
 def _get(feeder: Feeder, name: str) -> Any:
@@ -331,6 +352,7 @@ def _build(arrays: Mapping[str, Any], counts: Mapping[str, int]) -> Feeder:
         terminals=Terminals(**part("terminals")),
         branches=Branches(**part("branches")),
         regulators=Regulators(**part("regulators")),
+        plants=Plants(**part("plants")),
         controls=Controls(
             **part("controls"),
             adjustable=Adjustable(**part("controls.adjustable")),

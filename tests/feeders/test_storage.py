@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from gradmap.feeders.dss import read_feeder
 from gradmap.feeders.errors import GradmapError
+from gradmap.feeders.plants import Plants
 from gradmap.feeders.storage import load_feeder_file, save_feeder
 
 
@@ -58,6 +59,36 @@ def test_round_trip_of_a_feeder_with_nothing_in_it(write_circuit, tmp_path):
     feeder = read_feeder(write_circuit(""))
     save_feeder(feeder, tmp_path / "bare.npz")
     assert_same(load_feeder_file(tmp_path / "bare.npz"), feeder)
+
+
+def test_a_file_of_the_version_before_has_no_ratings_of_plants(ieee123, saved):
+    with np.load(saved) as archive:
+        newer = {name: None for name in archive.files if name.startswith("plants.")}
+    assert len(newer) == len(dataclasses.fields(Plants))
+    rewrite(saved, version=np.array(3), **newer)
+    assert_same(load_feeder_file(saved), ieee123)
+
+
+def test_ratings_of_plants_are_kept(write_circuit, tmp_path):
+    feeder = read_feeder(
+        write_circuit(
+            "New Storage.s Bus1=b.1.2.3 kV=0.4 kWrated=30 kWhrated=50 kWhstored=20 %reserve=10 "
+            "%EffCharge=95 %EffDischarge=92 kVA=33\n"
+            "New PVSystem.p Bus1=b.1 Phases=1 kV=0.2309 kVA=20 Pmpp=30 %Pmpp=80 Irradiance=0.5\n"
+            "New Generator.g Bus1=b.1.2.3 kV=0.4 kW=30 kVA=40\n"
+            "New Generator.off Bus1=b.1.2.3 kV=0.4 kW=9 Enabled=No\n"
+        )
+    )
+    save_feeder(feeder, tmp_path / "plants.npz")
+    plants = load_feeder_file(tmp_path / "plants.npz").plants
+    assert_same(plants, feeder.plants)
+    rows = dict(zip(plants.name, zip(*vars(plants).values(), strict=True), strict=True))
+    assert rows["generator.g"][1:] == ("generator", 30.0, 40.0, 0.0, 0.0, 0.0, 1.0, 1.0)
+    assert rows["pvsystem.p"][1:] == ("pvsystem", 24.0, 20.0, 0.0, 0.0, 0.0, 1.0, 1.0)
+    expected = (30.0, 33.0, 50.0, 20.0, 5.0, 0.95, 0.92)
+    assert rows["storage.s"][1] == "storage"
+    assert rows["storage.s"][2:] == pytest.approx(expected)
+    assert len(plants) == 3
 
 
 def test_what_is_loaded_is_read_only(saved):
@@ -133,7 +164,7 @@ def test_a_single_array_and_a_pickle(tmp_path):
 
 def test_another_format_or_version(saved):
     rewrite(saved, version=np.array(1))
-    with pytest.raises(GradmapError, match="version 1, expected 3: save the feeder again"):
+    with pytest.raises(GradmapError, match="version 1, expected 4: save the feeder again"):
         load_feeder_file(saved)
     rewrite(saved, format=np.array("gradmap-policy"))
     with pytest.raises(GradmapError, match="format is 'gradmap-policy', expected"):
