@@ -7,8 +7,11 @@ import difflib
 import importlib.resources
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 from gradmap.feeders.dss import Taps, read_feeder
+from gradmap.feeders.dss_engine import compile_circuit
+from gradmap.feeders.dss_trial import try_circuit
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder, OnUnsupported
 from gradmap.feeders.synthetic_feeder import FORM, PREFIX, parse_name, synthetic, written
@@ -63,7 +66,7 @@ def load_feeder(name: str, taps: Taps = None, on_unsupported: OnUnsupported = "r
         return read_feeder(name, taps=taps, on_unsupported=on_unsupported)
     _check_name(name)
     with locate(name) as path:
-        return read_feeder(path, name=name, origin=name, taps=taps)
+        return read_feeder(path, name=name, origin=name, taps=taps, trial=False)
 
 
 def reload_feeder(feeder: Feeder, taps: Taps) -> Feeder:
@@ -84,7 +87,32 @@ def reload_feeder(feeder: Feeder, taps: Taps) -> Feeder:
             taps=taps,
             # As it was read before, or it would not have any.
             on_unsupported="freeze" if feeder.frozen else "raise",
+            trial=not is_ours(feeder.origin),
         )
+
+
+def is_ours(origin: str) -> bool:
+    """Whether a feeder's `origin` names a circuit of this package's, not a file.
+
+    Args:
+        origin: As for `locate`.
+    """
+    return origin in _FEEDERS or origin.startswith(PREFIX)
+
+
+def compile_origin(engine: Any, origin: str) -> None:
+    """Compiles the circuit that a feeder's `origin` names; a file of a user's is tried first.
+
+    Args:
+        engine: A borrowed OpenDSS context.
+        origin: As for `locate`.
+
+    Raises:
+        GradmapError: If the circuit cannot be compiled.
+    """
+    with locate(origin) as path:
+        try_circuit(path, trial=not is_ours(origin))
+        compile_circuit(engine, path)
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from gradmap.feeders.catalog import locate
-from gradmap.feeders.dss_engine import borrow_engine, compile_circuit, return_engine
+from gradmap.feeders.catalog import compile_origin
+from gradmap.feeders.dss_engine import borrow_engine, return_engine
 from gradmap.feeders.model import Feeder, FloatArray
 
 # OpenDSS's length units; 0 stands for none.
@@ -64,8 +64,7 @@ def read_facts(feeder: Feeder) -> CircuitFacts:
     """
     engine = borrow_engine()
     try:
-        with locate(feeder.origin) as path:
-            compile_circuit(engine, path)
+        compile_origin(engine, feeder.origin)
         return _facts(engine.ActiveCircuit)
     finally:
         return_engine(engine)

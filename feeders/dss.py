@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from dss import DSSException
 
+from gradmap.feeders import dss_trial
 from gradmap.feeders.conditioning import check_linear_part, unfed_buses
 from gradmap.feeders.dss_controls import read_controls
 from gradmap.feeders.dss_engine import (
@@ -20,6 +21,7 @@ from gradmap.feeders.dss_engine import (
     solve_snapshot,
 )
 from gradmap.feeders.dss_freeze import freeze
+from gradmap.feeders.dss_journal import Journal
 from gradmap.feeders.dss_linear import read_elements, read_source, sum_admittances
 from gradmap.feeders.dss_plants import read_plants
 from gradmap.feeders.dss_read import (
@@ -33,6 +35,7 @@ from gradmap.feeders.dss_terminals import read_terminals
 from gradmap.feeders.dss_text import one_line
 from gradmap.feeders.errors import GradmapError, raise_faults
 from gradmap.feeders.model import Feeder, OnUnsupported, Regulators
+from gradmap.feeders.trial import Trial
 
 Taps = Mapping[str, int] | int | None
 """Regulator taps: as the files have them, one for all, or by control's name."""
@@ -89,6 +92,8 @@ def read_feeder(
     origin: str | None = None,
     taps: Taps = None,
     on_unsupported: OnUnsupported = "raise",
+    trial: Trial | bool = True,
+    journal: Journal | None = None,
 ) -> Feeder:
     """Reads a circuit from OpenDSS files: what `Feeder.from_dss` does.
 
@@ -99,16 +104,22 @@ def read_feeder(
         taps: Positions of the regulators, counted from the neutral one: one
             for all, or by control's name; `None` leaves them as found.
         on_unsupported: "raise" or "freeze".
+        trial: As for `Feeder.from_dss`.
+        journal: Told of every file before it is read and of all that OpenDSS
+            is about to do.
 
     Raises:
         GradmapError: As `Feeder.from_dss` does.
     """
     if on_unsupported not in ("raise", "freeze"):
         raise GradmapError(f"on_unsupported is {on_unsupported!r}, expected 'raise' or 'freeze'")
+    dss_trial.try_circuit(path, trial, taps=taps, on_unsupported=on_unsupported)
+    journal = Journal() if journal is None else journal
     engine = borrow_engine()
     try:
-        notes = compile_circuit(engine, path)
+        notes = compile_circuit(engine, path, journal)
         set_taps(engine, taps, str(path))
+        journal.begins("the solution of the snapshot")
         # Fixes the order of the nodes, allocates their vectors and refreshes the
         # primitive matrices after a change of taps.
         engine.ActiveCircuit.Solution.BuildYMatrix(_WHOLE_MATRIX, 1)
@@ -116,12 +127,14 @@ def read_feeder(
             solve_snapshot(engine, str(path))
         except GradmapError as error:
             raise GradmapError("; ".join([str(error), *_suspects(engine)])) from None
+        journal.begins("what is read of the solved circuit")
         feeder = _read(engine, str(path), on_unsupported)
         origin = origin or str(pathlib.Path(path).resolve())
         faults, doubts = check_linear_part(feeder)
         raise_faults(str(path), faults)
         notes = (*notes, *feeder.notes, *doubts)
         controls = read_controls(engine, feeder)  # moves what can move, so it comes last
+        dss_trial.remember(path, journal)
         return dataclasses.replace(
             feeder, name=name or feeder.name, origin=origin, notes=notes, controls=controls
         )

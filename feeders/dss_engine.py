@@ -17,8 +17,10 @@ from typing import Any
 from dss import DSSException
 from dss import dss as _prime
 
+from gradmap.feeders.dss_files import case_hint, names_in, unfit
+from gradmap.feeders.dss_journal import Journal
 from gradmap.feeders.dss_script import run_script, scratch_folder
-from gradmap.feeders.dss_text import one_line, other_case
+from gradmap.feeders.dss_text import one_line
 from gradmap.feeders.errors import GradmapError
 
 Engine = Any
@@ -89,12 +91,15 @@ def return_engine(engine: Engine) -> None:
     _idle.append(engine)
 
 
-def compile_circuit(engine: Engine, path: str | pathlib.Path) -> tuple[str, ...]:
+def compile_circuit(
+    engine: Engine, path: str | pathlib.Path, journal: Journal | None = None
+) -> tuple[str, ...]:
     """Compiles a circuit, and freezes its controls at what the files say.
 
     Args:
         engine: A borrowed context.
         path: The circuit's master file.
+        journal: As for `run_script`.
 
     Returns:
         What was left out, a phrase each.
@@ -103,12 +108,10 @@ def compile_circuit(engine: Engine, path: str | pathlib.Path) -> tuple[str, ...]
         GradmapError: If there is no such file, a command in it is refused (see
             `dss_policy`), or OpenDSS reports an error.
     """
-    master = pathlib.Path(path).resolve()
-    if not master.is_file():
-        raise GradmapError(f"{path}: {_no_file(master)}")
+    master = find_master(path)
     with quiet():
         try:
-            notes = run_script(engine, master)
+            notes = run_script(engine, master, journal)
             if not engine.NumCircuits:
                 raise GradmapError(f"{path}: defines no circuit; expected `New Circuit.<name>`")
             if engine.ActiveCircuit.Solution.Mode != _SNAPSHOT:
@@ -120,16 +123,31 @@ def compile_circuit(engine: Engine, path: str | pathlib.Path) -> tuple[str, ...]
     return notes
 
 
-def _no_file(path: pathlib.Path) -> str:
-    """What is wrong with a path that is no file, and what may be meant."""
+def find_master(path: str | pathlib.Path) -> pathlib.Path:
+    """Finds a circuit's master file.
+
+    Args:
+        path: Its path.
+
+    Returns:
+        The absolute path, links followed.
+
+    Raises:
+        GradmapError: If there is no such file, or it is none that could be
+            read: a folder, a named pipe, a device, too large.
+    """
+    master = pathlib.Path(path)
+    reason = unfit(master)
+    if not reason and reason is not None:
+        return master.resolve()
     wanted = "expected the master file of an OpenDSS circuit"
-    if path.is_dir():
-        inside = sorted(file.name for file in path.iterdir() if file.suffix.lower() == ".dss")
+    if os.path.isdir(master):
+        inside = [name for name in names_in(master) if name.lower().endswith(".dss")]
         some = f": one of {', '.join(inside[:_SHOWN])}" if inside else ""
-        return f"is a folder; {wanted}{some}"
-    other = other_case(path)
-    hint = f"; there is {str(other)!r}: upper and lower case differ" if other else ""
-    return f"no such file; {wanted}{hint}"
+        raise GradmapError(f"{path}: is a folder; {wanted}{some}")
+    if reason:
+        raise GradmapError(f"{path}: {reason}; {wanted}")
+    raise GradmapError(f"{path}: no such file; {wanted}{case_hint(master.absolute())}")
 
 
 def _settle_switches(engine: Engine) -> None:

@@ -27,6 +27,7 @@ from gradmap.feeders.dss_commands import (
     WRITES,
 )
 from gradmap.feeders.dss_counts import count_fault, loop_fault, place_fault
+from gradmap.feeders.dss_opens import files_of
 from gradmap.feeders.dss_text import Parameter, parameters
 
 
@@ -38,6 +39,7 @@ class Verdict(NamedTuple):
         skipped: What is left out of it, a phrase each.
         refused: Why the file is refused, or nothing.
         reads: The file that the one command reads, or nothing.
+        opens: Files of data that the commands may have OpenDSS open.
         redirect: The file to read in its place, or nothing.
         moves: Whether the folder of that file stays the present one.
     """
@@ -46,6 +48,7 @@ class Verdict(NamedTuple):
     skipped: tuple[str, ...] = ()
     refused: str = ""
     reads: str = ""
+    opens: tuple[str, ...] = ()
     redirect: str = ""
     moves: bool = False
 
@@ -66,9 +69,15 @@ class Policy:
         self._options = [name.lower() for name in options]
         self._classes = {name.lower() for name in classes}
         self._active: str | None = None  # class of the object that `~` goes on with
+        self._opens: list[str] = []
 
     def judge(self, line: str) -> Verdict:
         """Says what becomes of a line."""
+        self._opens = []
+        verdict = self._judge(line)
+        return verdict._replace(opens=tuple(self._opens)) if self._opens else verdict
+
+    def _judge(self, line: str) -> Verdict:
         if "\0" in line:
             return Verdict(refused="holds a zero byte")
         parts = parameters(line)
@@ -103,6 +112,7 @@ class Policy:
             return self._edit(verb, rest, skip_first=False)
         if verb in READS and len(parts) > 1 and parts[1].value:
             return Verdict(commands=(verb,), reads=parts[1].value)
+        self._opens = files_of(parts[1:], "")
         return _checked(f"{verb} {rest}", [Parameter("", verb), *parts[1:]])
 
     def _class_of(self, verb: str, parts: Sequence[Parameter]) -> str | None:
@@ -144,6 +154,7 @@ class Policy:
         """Why properties are refused, or nothing, and those to leave out."""
         cut = []
         is_named = False
+        self._opens = files_of(parts, self._active)
         for place, part in enumerate(parts, start=1):
             name = part.name.lower()
             if not name:
@@ -192,6 +203,7 @@ class Policy:
 
     def _set(self, parts: Sequence[Parameter], is_solve: bool) -> Verdict:
         """Judges options; each is set by a command of its own."""
+        self._opens = files_of(parts, "")
         commands: list[str] = []
         skipped: list[str] = []
         place = -1

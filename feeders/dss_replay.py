@@ -17,14 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from dss import DSSException
 
-from gradmap.feeders.catalog import locate
+from gradmap.feeders.catalog import compile_origin
 from gradmap.feeders.dss import set_taps
 from gradmap.feeders.dss_batch import Batch, NodeVoltages
-from gradmap.feeders.dss_engine import (
-    borrow_engine,
-    compile_circuit,
-    return_engine,
-)
+from gradmap.feeders.dss_engine import borrow_engine, return_engine
 from gradmap.feeders.dss_stand_in import replace_elements
 from gradmap.feeders.dss_text import one_line
 from gradmap.feeders.errors import GradmapError
@@ -89,8 +85,7 @@ class OpenDSSReplay:
         self._finalizer = weakref.finalize(self, return_engine, self._engine)
         self._finalizer.atexit = False  # nobody borrows it after that
         try:
-            with locate(feeder.origin) as path:
-                compile_circuit(self._engine, path)
+            compile_origin(self._engine, feeder.origin)
             regulators = feeder.regulators
             taps = dict(zip(regulators.control, map(int, regulators.tap), strict=True))
             set_taps(self._engine, taps, feeder.origin)

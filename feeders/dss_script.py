@@ -10,13 +10,16 @@ from typing import Any
 from dss import DSSException
 
 from gradmap.feeders.dss_commands import CONTINUES, DEFINES, RUN
+from gradmap.feeders.dss_files import data_fault, find_file
+from gradmap.feeders.dss_journal import Journal
 from gradmap.feeders.dss_policy import Policy, Verdict
-from gradmap.feeders.dss_text import command_lines, find_file, one_line, printable, quoted
+from gradmap.feeders.dss_text import command_lines, one_line, printable, quoted
 from gradmap.feeders.errors import GradmapError
 
 Engine = Any
 _MAX_DEPTH = 50
 _MAX_LINES = 1_000_000  # files that name each other twice double with every level
+_SHOWN = 200  # letters of a command
 
 
 @functools.cache
@@ -29,7 +32,9 @@ def scratch_folder() -> str:
     return _scratch().name
 
 
-def run_script(engine: Engine, path: pathlib.Path) -> tuple[str, ...]:
+def run_script(
+    engine: Engine, path: pathlib.Path, journal: Journal | None = None
+) -> tuple[str, ...]:
     """Runs the commands of a circuit's file that may be run.
 
     Editors, forms and shell commands are off, see `dss_engine.quiet`.
@@ -37,6 +42,8 @@ def run_script(engine: Engine, path: pathlib.Path) -> tuple[str, ...]:
     Args:
         engine: An OpenDSS context.
         path: The master file.
+        journal: Told of every file before it is read and of every command
+            before OpenDSS has it.
 
     Returns:
         What was left out, a phrase each: file, line and command.
@@ -45,13 +52,14 @@ def run_script(engine: Engine, path: pathlib.Path) -> tuple[str, ...]:
         GradmapError: If a line is refused, a file is missing or OpenDSS
             reports an error; with the file and the line.
     """
-    return _Script(engine, path).run()
+    return _Script(engine, path, journal or Journal()).run()
 
 
 class _Script:
-    def __init__(self, engine: Engine, master: pathlib.Path) -> None:
+    def __init__(self, engine: Engine, master: pathlib.Path, journal: Journal) -> None:
         executive = engine.Executive
         self._engine = engine
+        self._journal = journal
         self._master = master
         self._policy = Policy(
             [executive.Command(i) for i in range(1, executive.NumCommands + 1)],
@@ -78,6 +86,7 @@ class _Script:
 
     def _file(self, path: pathlib.Path) -> None:
         self._open.append(path)
+        self._journal.reads(path)
         for number, line in command_lines(path):
             verdict = self._policy.judge(line)
             where = f"{path.name}, line {number}"
@@ -93,8 +102,11 @@ class _Script:
                 self._redirect(verdict, where)
             if verdict.reads:
                 path_read = self._find(verdict.reads, where)
+                self._look_at(str(path_read), where)
                 self._command(f"{verdict.commands[0]} {quoted(str(path_read))}", where)
                 continue
+            for name in verdict.opens:
+                self._look_at(name, where)
             for command in verdict.commands:
                 self._command(command, where)
         self._open.pop()
@@ -116,7 +128,14 @@ class _Script:
         except GradmapError as error:
             raise GradmapError(f"{self._master}: {where}: {error}") from None
 
+    def _look_at(self, name: str, where: str) -> None:
+        """Refuses a file of data that OpenDSS should better not open."""
+        if fault := data_fault(name, self._folder):
+            raise GradmapError(f"{self._master}: {where}: {fault}")
+        self._journal.reads(self._folder / name)
+
     def _command(self, command: str, where: str) -> None:
+        self._journal.begins(f"{where}: `{printable(command)[:_SHOWN]}`")
         # OpenDSS writes to the folder that it reads from: for what defines no element, and so
         # reads no file of the circuit's, that is the scratch one.
         verb = command.partition(" ")[0]

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from gradmap.feeders.dss_files import read_file
 from gradmap.feeders.errors import GradmapError
 
 _OPENING, _CLOSING = "(\"'[{", ")\"']}"
@@ -105,10 +106,7 @@ def command_lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
     Raises:
         GradmapError: If the file cannot be read or is no text.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise GradmapError(f"{path}: cannot be read: {error.strerror}") from None
+    data = read_file(path)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise GradmapError(f"{path}: is UTF-16 text, expected UTF-8: save it as that")
     if b"\0" in data:
@@ -149,42 +147,3 @@ def one_line(error: Exception) -> str:
 def printable(text: str) -> str:
     """What a circuit's file says, without what a terminal would obey."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def find_file(name: str, folder: pathlib.Path) -> pathlib.Path:
-    """Finds a file that a circuit's file names.
-
-    Args:
-        name: Its name as it stands there; backslashes are allowed, and the
-            ending `.dss` may be left out.
-        folder: The folder that names are relative to.
-
-    Raises:
-        GradmapError: If there is none; a file whose name differs by upper and
-            lower case alone is named.
-    """
-    path = folder / name.replace("\\", "/")
-    for candidate in (path, path.with_name(f"{path.name}.dss")):
-        if candidate.is_file():
-            return candidate.resolve()
-    other = other_case(path) or other_case(path.with_name(f"{path.name}.dss"))
-    hint = f"; there is {str(other)!r}: upper and lower case differ" if other else ""
-    raise GradmapError(f"no file {name!r}{hint}")
-
-
-def other_case(path: pathlib.Path) -> pathlib.Path | None:
-    """A file whose path differs by upper and lower case alone."""
-    found = pathlib.Path(path.anchor)
-    for part in path.parts[1:] if path.anchor else path.parts:
-        if part == ".." or (found / part).exists():
-            found = found / part
-            continue
-        try:
-            names = sorted(entry.name for entry in found.iterdir())
-        except OSError:
-            return None
-        match = next((name for name in names if name.lower() == part.lower()), None)
-        if match is None:
-            return None
-        found = found / match
-    return found if found.is_file() else None

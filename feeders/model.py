@@ -24,6 +24,7 @@ from gradmap.feeders.arrays import Frozen
 from gradmap.feeders.arrays import IntArray as IntArray
 from gradmap.feeders.controls import Controls
 from gradmap.feeders.plants import Plants
+from gradmap.feeders.trial import Trial
 
 OnUnsupported = Literal["raise", "freeze"]
 """What becomes of elements that a `Feeder` cannot hold."""
@@ -252,6 +253,7 @@ class Feeder(Frozen):
         on_unsupported: OnUnsupported = "raise",
         taps: Mapping[str, int] | int | None = None,
         name: str | None = None,
+        trial: Trial | bool = True,
     ) -> Feeder:
         """Reads any circuit from OpenDSS files.
 
@@ -263,7 +265,8 @@ class Feeder(Frozen):
         The files are not trusted: nothing in them opens an editor, runs a
         command, loads code or writes a file. Commands that only report
         (`Show`, `Export`, `Plot`, ...) are skipped, and `notes` lists them;
-        what runs a program is refused.
+        what runs a program is refused. OpenDSS itself crashes on some
+        mistakes, so a circuit is read in a process of its own first.
 
         Args:
             path: The circuit's master file.
@@ -274,18 +277,24 @@ class Feeder(Frozen):
             taps: Positions of the regulators, counted from the neutral one:
                 one for all, or by control's name; `None` leaves them as found.
             name: Name of the feeder; the circuit's own by default.
+            trial: What the circuit may take in a process of its own, where it
+                is read first: `True` for 120 s and 4 GiB, a `Trial` of
+                `gradmap.feeders.trial` for others, `False` to read a file
+                that you trust at once. A circuit that came through is not
+                tried again until one of its files changes.
 
         Returns:
             The feeder.
 
         Raises:
-            GradmapError: If a file is missing or refused, if OpenDSS reports
-                an error or finds no solution, if an element is not supported,
+            GradmapError: If a file is missing or refused, if OpenDSS crashes,
+                takes too long or too much memory, reports an error or finds
+                no solution, if an element is not supported,
                 or if a tap cannot be set; with OpenDSS's message and the file.
         """
         from gradmap.feeders.dss import read_feeder
 
-        return read_feeder(path, name=name, taps=taps, on_unsupported=on_unsupported)
+        return read_feeder(path, name=name, taps=taps, on_unsupported=on_unsupported, trial=trial)
 
     @property
     def num_nodes(self) -> int:

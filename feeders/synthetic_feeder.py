@@ -59,7 +59,7 @@ def synthetic(num_buses: int, seed: int = 0, taps: Taps = None) -> Feeder:
     origin = _origin(num_buses, seed)
     with written(origin) as path:
         name = f"synthetic-{num_buses}-{seed}"
-        return read_feeder(path, name=name, origin=origin, taps=taps)
+        return read_feeder(path, name=name, origin=origin, taps=taps, trial=False)
 
 
 def write_synthetic(folder: str | pathlib.Path, num_buses: int, seed: int = 0) -> pathlib.Path:
