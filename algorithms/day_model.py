@@ -21,12 +21,16 @@ from gradmap.envs.devices.days import Feedback
 from gradmap.envs.observations import FEATURES
 from gradmap.envs.outcome import Outcome, join_outcome
 from gradmap.feeders.powerflow.linear import LinearPowerFlow
+from gradmap.feeders.powerflow.linear_sparse import SparseLinearPowerFlow, linear_power_flow
 from gradmap.feeders.powerflow.solve import PowerFlow
 
 OWN_STATE = FEATURES.index("own_state")
 
+LinearFeeder = LinearPowerFlow | SparseLinearPowerFlow
+"""The network to first order, dense or sparse."""
 
-def linear_feeder(core: Core) -> LinearPowerFlow:
+
+def linear_feeder(core: Core) -> LinearFeeder:
     """The network to first order at the usual base load and sun of the training days.
 
     Args:
@@ -35,7 +39,7 @@ def linear_feeder(core: Core) -> LinearPowerFlow:
     p_kw, q_kvar = core.usual_power("train")
     num_loads = core.network.num_load_terminals
     agents = torch.arange(num_loads, 2 * num_loads, device=core.device)
-    return LinearPowerFlow.around(core.network, p_kw, q_kvar, agents)
+    return linear_power_flow(core.network, p_kw, q_kvar, agents)
 
 
 def own_state_gain(actors: Actors, observation: Tensor) -> Tensor:
@@ -63,7 +67,7 @@ class DayModel:
         gain: From `own_state_gain`, of the policies that made it.
     """
 
-    def __init__(self, core: Core, feeder: LinearPowerFlow, done: Rollout, gain: Tensor) -> None:
+    def __init__(self, core: Core, feeder: LinearFeeder, done: Rollout, gain: Tensor) -> None:
         self.core = core
         self.feeder = feeder
         self.days = done.days

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 
 from gradmap.algorithms.config import LearnerConfig
-from gradmap.algorithms.day_model import DayModel, linear_feeder, own_state_gain
+from gradmap.algorithms.day_model import (
+    DayModel,
+    LinearFeeder,
+    linear_feeder,
+    own_state_gain,
+)
 from gradmap.algorithms.learner import GradientLearner
 from gradmap.algorithms.proximal import SURROGATES
 from gradmap.algorithms.rollout import Rollout, environment_gradient
 from gradmap.envs.core import Core
-from gradmap.feeders.powerflow.linear import LinearPowerFlow
 
 
 class GradMAP(GradientLearner):
@@ -52,7 +56,7 @@ class GradMAP(GradientLearner):
         return done
 
     def _model(
-        self, feeder: LinearPowerFlow, done: Rollout, gradient: Tensor
+        self, feeder: LinearFeeder, done: Rollout, gradient: Tensor
     ) -> tuple[DayModel, Tensor]:
         """The model of a rollout, and what of the environment's gradient it leaves out."""
         gain = own_state_gain(self.actors, done.observation)

@@ -16,18 +16,20 @@ point, which hardly turns; there the cut is the tangent of the magnitude.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 import torch
-from torch import Tensor
 
 from gradmap.baselines.dispatch.devices import Array
+from gradmap.baselines.dispatch.responses import Response
 from gradmap.baselines.dispatch.rows import UNIT, Rows
-from gradmap.baselines.dispatch.sensitivity import Groups, terminal_powers
 from gradmap.envs.constraints import Limits
-from gradmap.feeders.powerflow.response import current_response
 from gradmap.feeders.powerflow.solve import PowerFlow
+from gradmap.feeders.powerflow.sparse_slopes import SparseSlopes
+from gradmap.feeders.powerflow.taps_dense import DenseTappedMaps
 
 OVER, UNDER, CURRENT = 0, 1, 2
 """Kinds of cuts: voltage above its limit, below it, current above its rating."""
@@ -130,8 +132,31 @@ class Point:
         )
         return found
 
+    def weights(self, cuts: Cuts) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+        """Each cut's left side as a sum of node voltages, p.u., and of currents, A.
+
+        Returns:
+            `[cut, 2 node]` and `[cut, 2 conductor]`, planar.
+        """
+        network, monitored = self._flow.network, self.limits.monitored.cpu().numpy()
+        rating = network.rating_a.cpu().double().numpy()
+        angle, is_current = self.angles(cuts), cuts.kind == CURRENT
+        volts, amps = np.flatnonzero(~is_current), np.flatnonzero(is_current)
+        sign = np.where(cuts.kind == UNDER, -1.0, 1.0)
+
+        def rows(own: Any, place: Any, unit: Array, size: int) -> sp.csr_matrix:
+            value = np.concatenate([unit * np.cos(angle[own]), unit * np.sin(angle[own])])
+            at = (np.tile(own, 2), np.concatenate([place, place + size]))
+            return sp.csr_matrix((value, at), (len(cuts), 2 * size))
+
+        nodes, conductors = monitored[cuts.index[volts]], cuts.index[amps]
+        return (
+            rows(volts, nodes, sign[volts], network.num_nodes),
+            rows(amps, conductors, 1.0 / rating[conductors], len(rating)),
+        )
+
     def columns(self, cuts: Cuts) -> Array:
-        """What a port current adds to each cut's left side. `[cut, 2 port]`"""
+        """What a port current adds to each cut's left side, dense. `[cut, 2 port]`"""
         angle, found = self.angles(cuts), np.empty((len(cuts), self._flow.j.shape[-1]))
         for matrix, is_own in zip(
             self._matrices(), (cuts.kind != CURRENT, cuts.kind == CURRENT), strict=True
@@ -158,6 +183,7 @@ class Point:
             node = network.node[:, torch.cat((monitored, monitored + network.num_nodes))]
             conductor = network.conductor
         else:
+            assert isinstance(tapped, DenseTappedMaps)
             node, conductor = tapped.node_matrix(monitored), tapped.conductor_matrix()
         conductor = conductor / network.rating_a.repeat(2)
         return node.cpu().double().numpy(), conductor.cpu().double().numpy()
@@ -186,26 +212,30 @@ class Tangents:
     angle: Array
 
 
-def responses(
-    flow: PowerFlow, base: tuple[Tensor, Tensor, Tensor], groups: Groups, group_kw: Tensor
-) -> Array:
-    """How port currents of a day answer to the groups' power. `[time, group, 2 port]`
+def slopes(point: Point, response: Response, cuts: Cuts) -> Array:
+    """Change of each cut's left side with the groups' power, per kW. `[cut, group]`
 
     Args:
-        flow: The power flow. `[time]`
-        base: Active and reactive base load, and photovoltaics. `[time, terminal]`
-        groups: The groups.
-        group_kw: Their power. `[time, group]`
+        point: The operating point.
+        response: From `responses`.
+        cuts: The cuts.
     """
-    p, q = terminal_powers(*base, groups, group_kw)
-    device = flow.network.device
-    terminal = (groups.terminal + flow.network.num_load_terminals).to(device)
-    found = current_response(flow, p.to(device), q.to(device), terminal, groups.kvar_per_kw)
-    array: Array = found.cpu().double().numpy()
-    return array
+    steps = [(int(t), cuts.step == t) for t in np.unique(cuts.step)]
+    if isinstance(response, SparseSlopes):
+        found = np.zeros((len(cuts), response.num_columns))
+        of_node, of_conductor = point.weights(cuts)
+        for t, own in steps:
+            found[own] = response.pull(t, of_node[own], of_conductor[own])
+        return found
+    found, columns = np.zeros((len(cuts), response.shape[1])), point.columns(cuts)
+    for t, own in steps:
+        found[own] = columns[own] @ response[t].T
+    return found
 
 
-def tangents(point: Point, response: Array, group_kw: Array, cuts: Cuts, margin: float) -> Tangents:
+def tangents(
+    point: Point, response: Response, group_kw: Array, cuts: Cuts, margin: float
+) -> Tangents:
     """Writes cuts as rows of a dispatch problem.
 
     Args:
@@ -216,17 +246,15 @@ def tangents(point: Point, response: Array, group_kw: Array, cuts: Cuts, margin:
         margin: How far inside the limits to stay.
     """
     limits = point.limits
-    columns = point.columns(cuts)
-    slope = np.zeros((len(cuts), response.shape[1]))
+    slope = slopes(point, response, cuts)
     slot = np.zeros(len(cuts), np.int64)
     for t in np.unique(cuts.step):
         own = cuts.step == t
-        slope[own] = columns[own] @ response[t].T
         slot[own] = np.arange(own.sum())
     at = point.left(cuts) - (slope * group_kw[cuts.step]).sum(1)
     ends = np.array([limits.vmax_pu, -limits.vmin_pu, limits.loading_max])[cuts.kind]
-    shape = (len(response), int(slot.max(initial=0)) + 1)
-    rows = Rows(np.zeros((*shape, response.shape[1])), np.ones(shape), np.zeros(shape, bool))
+    shape = (len(group_kw), int(slot.max(initial=0)) + 1)
+    rows = Rows(np.zeros((*shape, slope.shape[1])), np.ones(shape), np.zeros(shape, bool))
     rows.per_kw[cuts.step, slot] = slope / UNIT
     rows.right[cuts.step, slot] = (ends - margin - at) / UNIT
     rows.is_used[cuts.step, slot] = True
@@ -234,7 +262,7 @@ def tangents(point: Point, response: Array, group_kw: Array, cuts: Cuts, margin:
 
 
 def add_cuts(
-    cuts: Cuts, point: Point, response: Array, tolerance: float, num: tuple[int, int]
+    cuts: Cuts, point: Point, response: Response, tolerance: float, num: tuple[int, int]
 ) -> Cuts:
     """Adds cuts where a point exceeds its limits, the deepest first.
 
@@ -271,7 +299,7 @@ def _is_held(cuts: Cuts, held: npt.NDArray[np.int64], point: Point, k: int) -> b
 
 
 def _distinct(
-    point: Point, response: Array, t: int, kind: int, wanted: list[int], num: int
+    point: Point, response: Response, t: int, kind: int, wanted: list[int], num: int
 ) -> list[int]:
     """The deepest limits of one step, none of them like a deeper one."""
     if not wanted:
@@ -280,7 +308,7 @@ def _distinct(
     index = np.array(wanted, np.int64)
     angle = np.angle(point.current[t, index]) if kind == CURRENT else np.zeros(size)
     each = Cuts(np.full(size, t), np.full(size, kind), index, angle)
-    slope = point.columns(each) @ response[t].T
+    slope = slopes(point, response, each)
     slope /= np.maximum(np.linalg.norm(slope, axis=1), 1e-30)[:, None]
     is_open = np.ones(size, bool)
     chosen: list[int] = []

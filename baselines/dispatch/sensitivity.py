@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from gradmap.envs.devices.base import Fleet
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.powerflow.response import current_response
 from gradmap.feeders.powerflow.solve import PowerFlow, solve_power_flow
+from gradmap.feeders.powerflow.sparse_slopes import SparseSlopes
 
 
 def reactive_kinds(fleets: Sequence[Fleet]) -> tuple[list[float], Tensor]:
@@ -243,19 +245,46 @@ def _around(
     powers = [part.to(core.device) for part in terminal_powers(*base, groups, group_kw)]
     with torch.no_grad():
         flow = solve_power_flow(network, *powers)
-        terminal = groups.terminal.to(core.device) + network.num_load_terminals
-        moved = current_response(flow, powers[0], powers[1], terminal, groups.kvar_per_kw)
         monitored = core.limits.monitored
-        nodes = torch.cat((monitored, monitored + network.num_nodes))
-        voltage = _magnitude_slopes(flow.v_pu[..., monitored], moved @ network.node[:, nodes])
+        moved_v, moved_i = _moved(flow, powers, groups, monitored)
+        voltage = _magnitude_slopes(flow.v_pu[..., monitored], moved_v)
         value, current = flow.branch_loading, flow.branch_current_a / network.rating_a
-        per_a = network.conductor / network.rating_a.repeat(2)
         worst = _worst_conductors(current.abs(), network.conductor_branch, value.shape[-1])
-        slopes = _magnitude_slopes(current, moved @ per_a)
+        slopes = _magnitude_slopes(current, moved_i)
         loading = slopes.gather(2, worst.unsqueeze(1).expand(-1, slopes.shape[1], -1))
         value = torch.cat((flow.v_magnitude_pu[..., monitored], value), -1)
         per_kw = torch.cat((voltage, loading), -1).transpose(1, 2)
     return value.cpu().double(), per_kw.cpu().double()
+
+
+def _moved(
+    flow: PowerFlow, powers: Sequence[Tensor], groups: Groups, monitored: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What a kW of each group moves, planar: monitored voltages, p.u., currents over ratings.
+
+    Returns:
+        `[time, group, 2 monitored]` and `[time, group, 2 conductor]`.
+    """
+    network = flow.network
+    terminal = groups.terminal.to(network.device) + network.num_load_terminals
+    rating = network.rating_a.repeat(2)
+    if network.method == "sparse":
+        if not bool(flow.converged.all()):
+            nothing = flow.u.new_full((len(powers[0]), len(terminal), 1), torch.nan)
+            return nothing.expand(-1, -1, 2 * len(monitored)), nothing.expand(-1, -1, len(rating))
+        slopes = SparseSlopes(flow, powers[0], powers[1], terminal, groups.kvar_per_kw)
+        nodes, steps = monitored.cpu().numpy(), range(len(powers[0]))
+        volts, amps = (
+            torch.from_numpy(np.stack(each)).to(flow.u)
+            for each in (
+                [slopes.voltages(t, nodes) for t in steps],
+                [slopes.currents(t) for t in steps],
+            )
+        )
+        return volts, amps / rating
+    moved = current_response(flow, powers[0], powers[1], terminal, groups.kvar_per_kw)
+    both = torch.cat((monitored, monitored + network.num_nodes))
+    return moved @ network.node[:, both], moved @ (network.conductor / rating)
 
 
 def _magnitude_slopes(quantity: Tensor, moved: Tensor) -> Tensor:

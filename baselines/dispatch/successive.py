@@ -32,13 +32,13 @@ from gradmap.baselines.dispatch.cuts import (
     Point,
     Tangents,
     add_cuts,
-    responses,
     tangents,
 )
 from gradmap.baselines.dispatch.devices import Array, fleet_blocks
 from gradmap.baselines.dispatch.horizon import Horizon
 from gradmap.baselines.dispatch.interior import Solution, solve_interior
 from gradmap.baselines.dispatch.problem import actions_of, no_rows
+from gradmap.baselines.dispatch.responses import responses
 from gradmap.baselines.dispatch.rows import UNIT
 from gradmap.baselines.dispatch.sensitivity import Groups, solve_grid
 from gradmap.baselines.foresight_config import ForesightConfig

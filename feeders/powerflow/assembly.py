@@ -16,6 +16,7 @@ from gradmap.feeders.powerflow.loads import LoadLaw
 from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.ports import Ports, find_ports
 from gradmap.feeders.powerflow.slots import SlotPower
+from gradmap.feeders.powerflow.sparse import SparseMaps
 from gradmap.feeders.powerflow.sparse_build import SparseBuilder
 from gradmap.feeders.powerflow.taps_build import build_tap_maps
 
@@ -73,8 +74,9 @@ def assemble_network(feeder: Feeder, devices: bool, method: str) -> Network:
         conjugate = _CONJUGATE_SHARE * _conjugate_slope(network, nominal)
         network = _with_compensation(feeder, ports, builder, linear, conjugate)
         network = dataclasses.replace(network, start=nominal)
-    if not is_dense:
-        return network
+    if isinstance(builder, SparseBuilder):
+        assert isinstance(network.maps, SparseMaps)
+        return dataclasses.replace(network, taps=builder.taps(network.maps))
     taps = build_tap_maps(feeder, ports, linear, conjugate, builder.padded)
     return dataclasses.replace(network, taps=taps)
 

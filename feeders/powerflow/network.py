@@ -32,7 +32,8 @@ from gradmap.feeders.powerflow.dense import DenseMaps
 from gradmap.feeders.powerflow.loads import LoadLaw
 from gradmap.feeders.powerflow.pool import Pool
 from gradmap.feeders.powerflow.sparse import SparseMaps
-from gradmap.feeders.powerflow.taps import TapMaps
+from gradmap.feeders.powerflow.taps_dense import DenseTapMaps
+from gradmap.feeders.powerflow.taps_sparse_build import SparseTaps
 
 _REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 
@@ -69,7 +70,7 @@ class Network:
         three_phase_node: Nodes of the buses with phases 1, 2 and 3,
             `[three-phase bus, 3]`.
         taps: What solving at taps and capacitors of each scenario's own needs,
-            None if nothing can move or the network is sparse.
+            None if nothing can move.
         pool: Buffers of past solves, for the next.
     """
 
@@ -90,7 +91,7 @@ class Network:
     rating_a: Tensor
     conductor_branch: Tensor
     three_phase_node: Tensor
-    taps: TapMaps | None = None
+    taps: DenseTapMaps | SparseTaps | None = None
     pool: Pool = dataclasses.field(default_factory=Pool, init=False, repr=False)
 
     @classmethod

@@ -66,7 +66,7 @@ class Regulation:
     """The controls of a network.
 
     Args:
-        network: The network, dense.
+        network: The network.
 
     Attributes:
         network: The same.
@@ -74,7 +74,7 @@ class Regulation:
             the reader says it.
 
     Raises:
-        GradmapError: If the network is sparse, or nothing in it can move.
+        GradmapError: If nothing in it can move.
     """
 
     def __init__(self, network: Network) -> None:

@@ -5,8 +5,9 @@ derivative of the compensated port currents,
 
     dj = D du + B ds,      du = -M dj,
 
-by elimination, one small matrix a scenario. Every voltage and current of the
-feeder is an affine map of `j`, so that this one tensor holds them all.
+by elimination, one small matrix a scenario, or a sparse one. Every voltage and
+current of the feeder is an affine map of `j`, so that this one tensor holds
+them all; where that is too much, see `sparse_slopes.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from gradmap.feeders.powerflow.implicit import Adjoint
 from gradmap.feeders.powerflow.solve import PowerFlow
+from gradmap.feeders.powerflow.sparse_slopes import SparseSlopes
+from gradmap.feeders.powerflow.taps_dense import DenseTappedMaps
 
 _AT_ONCE = 64  # scenarios eliminated together: a matrix each
 
@@ -37,6 +40,8 @@ def current_response(
         of the network; NaN where the solution did not converge.
     """
     network = flow.network
+    if network.method == "sparse":
+        return _sparse(flow, p_kw, q_kvar, terminal, kvar_per_kw)
     p, q = (x.to(network.real_dtype).reshape(-1, network.num_terminals) for x in (p_kw, q_kvar))
     ratio = kvar_per_kw.to(p)
     parts = [
@@ -53,6 +58,7 @@ def _response(
     network, batch = flow.network, len(rows)
     at = Adjoint(network, batch)
     tapped = None if flow.tapped is None else flow.tapped.rows(rows)
+    assert tapped is None or isinstance(tapped, DenseTappedMaps)
     at.linearise(p, q, flow.u[rows].detach(), tapped)
     ports = network.num_padded_ports
     place = network.terminal_place[terminal]
@@ -74,3 +80,17 @@ def _response(
     solved: Tensor = torch.linalg.solve(system, right.flatten(2), left=False)
     failed = ~flow.converged.reshape(-1)[rows]
     return solved.masked_fill(failed[:, None, None], torch.nan)
+
+
+def _sparse(
+    flow: PowerFlow, p_kw: Tensor, q_kvar: Tensor, terminal: Tensor, kvar_per_kw: Tensor
+) -> Tensor:
+    """The same of a sparse network, one factorisation a scenario."""
+    slopes = SparseSlopes(flow, p_kw, q_kvar, terminal, kvar_per_kw)
+    converged = flow.converged.reshape(-1).tolist()
+    nothing = flow.j.new_full((len(terminal), flow.j.shape[-1]), torch.nan)
+    each = [
+        torch.from_numpy(slopes.port_currents(k)).to(flow.j) if is_solved else nothing
+        for k, is_solved in enumerate(converged)
+    ]
+    return torch.stack(each).reshape(*p_kw.shape[:-1], *nothing.shape)

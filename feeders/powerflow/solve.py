@@ -91,7 +91,7 @@ class PowerFlow:
         stacked = cls(first.network, **{name: joined(name) for name in names})  # type: ignore[arg-type]
         if not each:
             return stacked
-        return dataclasses.replace(stacked, tapped=TappedMaps.stack(each, lead, dim))
+        return dataclasses.replace(stacked, tapped=type(each[0]).stack(each, lead, dim))
 
     @property
     def maps(self) -> DenseMaps | SparseMaps | TappedMaps:

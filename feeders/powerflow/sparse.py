@@ -15,7 +15,7 @@ One solve for 16 scenarios on one core: 0.6 ms at 3,110 nodes and 1.8 ms at
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,11 @@ import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
+from gradmap.feeders.model import IntArray
 from gradmap.feeders.powerflow.planar import magnitude
+from gradmap.feeders.powerflow.sparse_columns import affine, apply_columns, by_rows
+from gradmap.feeders.powerflow.sparse_jacobian import transposed_jacobian, turned_back
 from gradmap.feeders.powerflow.sparse_matrix import SparseMatrix, Substitution
-
-_CPU_CHUNK = 16  # scenarios side by side, so that the columns stay in the cache
-_CUDA_CHUNK = 4096
-
-ColumnMap = Callable[[Tensor], Tensor]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,6 +61,9 @@ class SparseMaps:
         loss_no_load: Losses of the open feeder, kW.
         dtype: Real dtype of the network.
         refinements: Steps of iterative refinement in the loop's solves.
+        order: Where each unknown stands among the interleaved ones of the
+            basis. `[2 node]`
+        group: Bus of each unknown, in the order of elimination. `[2 node]`
     """
 
     solve: tuple[Substitution, Substitution]
@@ -80,6 +81,8 @@ class SparseMaps:
     loss_open: Tensor
     loss_no_load: float
     refinements: int
+    order: IntArray
+    group: IntArray
     dtype: torch.dtype = torch.float64
 
     method = "sparse"
@@ -119,7 +122,7 @@ class SparseMaps:
         def voltage(columns: Tensor) -> Tensor:
             return (ports @ self._solved(right @ columns, 0, self.refinements)).add_(self.port_open)
 
-        return _by_rows(voltage, j, torch.empty_like(j) if out is None else out)
+        return by_rows(voltage, j, torch.empty_like(j) if out is None else out)
 
     def pull(self, grad_u: Tensor, add: Tensor | None = None, out: Tensor | None = None) -> Tensor:
         """Brings a gradient from port voltages to port currents.
@@ -138,10 +141,16 @@ class SparseMaps:
         def gradient(columns: Tensor) -> Tensor:
             return right @ self._solved(ports @ columns, 1, self.refinements)
 
-        found = _by_rows(gradient, grad_u, torch.empty_like(grad_u) if out is None else out)
+        found = by_rows(gradient, grad_u, torch.empty_like(grad_u) if out is None else out)
         return found if add is None else found.add_(add)
 
-    def adjoint_direct(self, d_re: Tensor, d_im: Tensor, right: Tensor) -> Tensor:
+    def adjoint_direct(
+        self,
+        d_re: Tensor,
+        d_im: Tensor,
+        right: Tensor,
+        changes: Sequence[sp.csr_matrix] | None = None,
+    ) -> Tensor:
         """Solves the adjoint by elimination, exact whatever the load.
 
         One sparse factorisation a scenario, on the CPU.
@@ -151,23 +160,20 @@ class SparseMaps:
                 to its voltage, planar, `[batch, 2, port]`.
             d_im: The same of the imaginary part.
             right: Right-hand side, `[batch, 2 port]`.
+            changes: What each scenario's own taps add to the admittance,
+                transposed, `[2 node, 2 node]` each, or `None`.
 
         Returns:
             `w` of `w = right + pull(D^T w)`, `[batch, 2 port]`.
         """
         # With w = right + R^T y: (A - R D P)^T y = P^T D^T right.
-        system, into, out_of = self.system[1].csr, self.right[1].csr, self.ports[1].csr
+        into, out_of = self.right[1].csr, self.ports[1].csr
         found = np.empty(right.shape)
         blocks = torch.stack((d_re, d_im), 1).cpu().double().numpy()
         for k, (given, block) in enumerate(zip(right.cpu().double().numpy(), blocks, strict=True)):
-            (re_re, re_im), (im_re, im_im) = map(tuple, block)
-            turned = sp.csr_matrix(
-                sp.block_array(
-                    [[sp.diags(re_re), sp.diags(im_re)], [sp.diags(re_im), sp.diags(im_im)]]
-                )
-            )
-            pulled = out_of @ turned
-            factor = spla.splu(sp.csc_matrix(system - pulled @ into))
+            pulled = out_of @ turned_back(block)
+            system = transposed_jacobian(self, pulled)
+            factor = spla.splu(system if changes is None else sp.csc_matrix(system + changes[k]))
             found[k] = given + into @ factor.solve(pulled @ given)
         return torch.from_numpy(found).to(right)
 
@@ -184,20 +190,20 @@ class SparseMaps:
         def backward(columns: Tensor) -> Tensor:
             return self.right[1] @ self._solved(columns.clone(), 1, steps)
 
-        found = _apply(j, forward, backward, self._num_image)
+        found = apply_columns(j, forward, backward, self._num_image)
         return found.masked_fill(j[:, -1:].isnan(), torch.nan)
 
     def node_voltage(self, image: Tensor) -> Tensor:
         """Node voltages, planar, per unit of the node's base. `[batch, 2 node]`"""
-        return _affine(image, self.node, self.node_open).to(self.dtype)
+        return affine(image, self.node, self.node_open).to(self.dtype)
 
     def node_magnitude(self, image: Tensor) -> Tensor:
         """Magnitudes of the same, with a gradient of 0 at 0. `[batch, node]`"""
-        return magnitude(_affine(image, self.node, self.node_open)).to(self.dtype)
+        return magnitude(affine(image, self.node, self.node_open)).to(self.dtype)
 
     def conductor_current(self, image: Tensor) -> Tensor:
         """Branch currents, planar, A. `[batch, 2 conductor]`"""
-        return _affine(image, self.conductor, self.conductor_open).to(self.dtype)
+        return affine(image, self.conductor, self.conductor_open).to(self.dtype)
 
     def conductor_magnitude(self, image: Tensor) -> Tensor:
         """Magnitudes of the same, with a gradient of 0 at 0. `[batch, conductor]`"""
@@ -205,60 +211,13 @@ class SparseMaps:
 
     def source_state(self, image: Tensor) -> Tensor:
         """Voltages, kV, and currents, A, at the source, planar. `[batch, 4 source node]`"""
-        return _affine(image, self.source, self.source_open).to(self.dtype)
+        return affine(image, self.source, self.source_open).to(self.dtype)
 
     def losses_kw(self, image: Tensor) -> Tensor:
         """Losses of all branches, kW. `[batch]`"""
-        pressed = _affine(image, self.loss, self.loss_open)
+        pressed = affine(image, self.loss, self.loss_open)
         return ((pressed * image).sum(1) + self.loss_no_load).to(self.dtype)
 
     def _solved(self, right: Tensor, side: int, refinements: int) -> Tensor:
         """Solves the system, or its transpose with `side` 1, for columns."""
-        solver, system = self.solve[side], self.system[side]
-        found = solver.solve_(right.clone() if refinements else right)
-        for _ in range(refinements):
-            found += solver.solve_(right - system @ found)
-        return found
-
-
-class _Applied(torch.autograd.Function):
-    """A linear map of rows and its transpose."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        rows: Tensor,
-        forward: ColumnMap,
-        backward: ColumnMap,
-        width: int,
-    ) -> Tensor:
-        ctx.backward_map, ctx.width, ctx.dtype = backward, rows.shape[1], rows.dtype
-        return _by_rows(forward, rows, rows.new_empty(len(rows), width, dtype=torch.float64))
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        found = grad.new_empty(len(grad), ctx.width, dtype=ctx.dtype)
-        return _by_rows(ctx.backward_map, grad, found), None, None, None
-
-
-def _apply(rows: Tensor, forward: ColumnMap, backward: ColumnMap, width: int) -> Tensor:
-    result: Tensor = _Applied.apply(rows, forward, backward, width)  # type: ignore[no-untyped-call]
-    return result
-
-
-def _affine(rows: Tensor, pair: tuple[SparseMatrix, SparseMatrix], constant: Tensor) -> Tensor:
-    plain, transposed = pair
-
-    def forward(columns: Tensor) -> Tensor:
-        return (plain @ columns).add_(constant)
-
-    return _apply(rows, forward, transposed.__matmul__, plain.csr.shape[0])
-
-
-def _by_rows(columns: ColumnMap, rows: Tensor, found: Tensor) -> Tensor:
-    """Applies a map of float64 columns to rows, chunk by chunk; fills `found`."""
-    size = _CPU_CHUNK if rows.device.type == "cpu" else _CUDA_CHUNK
-    for given, place in zip(rows.split(size), found.split(size), strict=True):
-        place.copy_(columns(given.T.to(torch.float64, memory_format=torch.contiguous_format)).T)
-    return found
+        return self.solve[side].refined(right, self.system[side], refinements)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,15 +16,24 @@ from gradmap.feeders.powerflow.ports import Ports
 from gradmap.feeders.powerflow.sparse import SparseMaps
 from gradmap.feeders.powerflow.sparse_basis import difference_basis
 from gradmap.feeders.powerflow.sparse_elimination import eliminate
+from gradmap.feeders.powerflow.sparse_layout import (
+    Pair,
+    column,
+    compensation_blocks,
+    interleaved,
+    loss_form,
+    pair,
+    planar_rows,
+    real_matrix,
+)
 from gradmap.feeders.powerflow.sparse_matrix import SparseMatrix, Substitution
+from gradmap.feeders.powerflow.taps_sparse_build import SparseTaps
 
 _ROUNDING_PU = 1e-10
 """Error of the loop's voltages by rounding that needs no refinement."""
 
 _REFINEMENTS = 4
 """Steps of refinement at most."""
-
-Pair = tuple[SparseMatrix, SparseMatrix]
 
 
 class SparseBuilder:
@@ -50,22 +58,23 @@ class SparseBuilder:
         self._group = np.repeat(bus, 2)
         # Unknowns are those of the basis; voltages are sums of them.
         basis, differences = difference_basis(feeder, bus)
-        self._volt = _real(basis)
+        self._basis, self._open = basis, v_open
+        self._volt = real_matrix(basis)
         admittance = sp.csr_matrix(basis.T @ feeder.y_siemens)
-        self._admittance = _real(admittance @ basis)
+        self._admittance = real_matrix(admittance @ basis)
         incidence = incidence_of(ports.nodes, feeder.num_nodes)
         per_volt = incidence.multiply(1e-3 / ports.kv_base[:, None])
-        self._across = _real(per_volt @ basis)
+        self._across = real_matrix(per_volt @ basis)
         # 1 kVA at the base voltage, in A.
-        self._drawn = _real((incidence.multiply(1.0 / ports.kv_base[:, None]) @ basis).T)
-        self._currents = _real(feeder.branches.current_siemens @ basis)
-        self._loss = _loss(sp.csr_matrix(basis.T @ feeder.branches.series_siemens) @ basis)
-        self._v_open = _interleaved(v_open)
-        self._u_open = _interleaved(np.asarray(per_volt @ v_open, np.complex128))
-        self._current_open = _interleaved(
+        self._drawn = real_matrix((incidence.multiply(1.0 / ports.kv_base[:, None]) @ basis).T)
+        self._currents = real_matrix(feeder.branches.current_siemens @ basis)
+        self._loss = loss_form(sp.csr_matrix(basis.T @ feeder.branches.series_siemens) @ basis)
+        self._v_open = interleaved(v_open)
+        self._u_open = interleaved(np.asarray(per_volt @ v_open, np.complex128))
+        self._current_open = interleaved(
             np.asarray(feeder.branches.current_siemens @ v_open, np.complex128)
         )
-        self._unknown_open = _interleaved(np.asarray(differences @ v_open, np.complex128))
+        self._unknown_open = interleaved(np.asarray(differences @ v_open, np.complex128))
 
     def maps(self, linear: ComplexArray, conjugate: ComplexArray) -> SparseMaps:
         """Makes the maps with `Y0 u = linear u + conjugate conj(u)` in the matrix.
@@ -81,36 +90,48 @@ class SparseBuilder:
             GradmapError: If elimination by buses loses too many digits.
         """
         feeder = self._feeder
-        held = self._drawn @ _blocks(linear, conjugate)
+        held = self._drawn @ compensation_blocks(linear, conjugate)
         system = sp.csr_matrix(self._admittance + held @ self._across)
         try:
             factors = eliminate(system, self._group)
         except np.linalg.LinAlgError as error:
             raise self._too_hard() from error
         order = factors.order
-        node = _planar_rows(feeder.num_nodes) @ sp.diags(np.repeat(1e-3 / feeder.node_kv_base, 2))
-        conductor = _planar_rows(len(feeder.branches.conductor_branch))
+        node = planar_rows(feeder.num_nodes) @ sp.diags(np.repeat(1e-3 / feeder.node_kv_base, 2))
+        conductor = planar_rows(len(feeder.branches.conductor_branch))
         ports, port_open = self._port_rows()
         source, source_open = self._source_rows()
         loss_open = self._loss @ self._unknown_open
         maps = SparseMaps(
             solve=(Substitution(factors), Substitution(factors.transposed())),
-            system=_pair(system[order][:, order]),
+            system=pair(system[order][:, order]),
             right=self._right(held @ self._u_open, order),
-            ports=_pair(ports[:, order]),
+            ports=pair(ports[:, order]),
             port_open=port_open,
-            node=_pair((node @ self._volt)[:, order]),
-            node_open=_column(node @ self._v_open),
-            conductor=_pair((conductor @ self._currents)[:, order]),
-            conductor_open=_column(conductor @ self._current_open),
-            source=_pair(source[:, order]),
+            node=pair((node @ self._volt)[:, order]),
+            node_open=column(node @ self._v_open),
+            conductor=pair((conductor @ self._currents)[:, order]),
+            conductor_open=column(conductor @ self._current_open),
+            source=pair(source[:, order]),
             source_open=source_open,
-            loss=_pair(self._loss[order][:, order]),
-            loss_open=_column(2.0 * loss_open[order]),
+            loss=pair(self._loss[order][:, order]),
+            loss_open=column(2.0 * loss_open[order]),
             loss_no_load=float(self._unknown_open @ loss_open),
             refinements=0,
+            order=order,
+            group=self._group[order],
         )
         return self._refined(maps)
+
+    def taps(self, maps: SparseMaps) -> SparseTaps | None:
+        """What moving taps and capacitors needs; None if nothing can move.
+
+        Args:
+            maps: From `maps`.
+        """
+        if not len(self._feeder.controls.adjustable.element):
+            return None
+        return SparseTaps(self._feeder, maps, self._basis, self._open, self._unknown_open)
 
     def _right(self, held_open: FloatArray, order: IntArray) -> Pair:
         """From `j` to right-hand sides for what the load adds to the open feeder.
@@ -119,7 +140,7 @@ class SparseBuilder:
         open feeder's voltages.
         """
         rest = sp.csr_matrix((len(order), 2 * self.padded - self._drawn.shape[1]))
-        filled = sp.hstack([-self._drawn, rest]) @ _planar_rows(self.padded).T
+        filled = sp.hstack([-self._drawn, rest]) @ planar_rows(self.padded).T
         drawn = sp.csr_matrix(filled)[order]
         last = sp.csr_matrix(([1.0], ([0], [2 * self.padded - 1])), (1, 2 * self.padded))
         given = sp.csr_matrix(-held_open[order, None]) @ last
@@ -127,13 +148,13 @@ class SparseBuilder:
 
     def _port_rows(self) -> tuple[sp.csr_matrix, Tensor]:
         """Port voltages, planar with padding, of the unknowns and of the open feeder."""
-        planar = _planar_rows(self.padded)
+        planar = planar_rows(self.padded)
         rest = 2 * self.padded - self._across.shape[0]
         filled = sp.vstack([self._across, sp.csr_matrix((rest, self._across.shape[1]))])
         is_open = planar @ np.concatenate([self._u_open, np.zeros(rest)])
         # Reference and padding have a voltage of 1 whatever flows.
         is_open[len(self._ports.kv_base) : self.padded] = 1.0
-        return sp.csr_matrix(planar @ filled), _column(is_open)
+        return sp.csr_matrix(planar @ filled), column(is_open)
 
     def _source_rows(self) -> tuple[sp.csr_matrix, Tensor]:
         """Voltages, kV, and currents, A, at the source's nodes, of the same."""
@@ -141,11 +162,11 @@ class SparseBuilder:
         at = np.flatnonzero(feeder.is_source_node)
         voltage = 1e-3 * sp.identity(feeder.num_nodes, format="csr")[at]
         drawn = -sp.csr_matrix(feeder.y_source_siemens)[at]
-        rows = _planar_rows(2 * len(at)) @ _real(sp.vstack([voltage, drawn]))
+        rows = planar_rows(2 * len(at)) @ real_matrix(sp.vstack([voltage, drawn]))
         current = (feeder.source_current_a - feeder.frozen_current_a)[at]
         none = np.zeros(len(at))
         norton = np.concatenate([none, current.real, none, current.imag])
-        return sp.csr_matrix(rows @ self._volt), _column(rows @ self._v_open + norton)
+        return sp.csr_matrix(rows @ self._volt), column(rows @ self._v_open + norton)
 
     def _refined(self, maps: SparseMaps) -> SparseMaps:
         """Counts the refinements that the loop needs, on currents of nominal size."""
@@ -169,44 +190,3 @@ class SparseBuilder:
             f"feeder {self._feeder.name} cannot be eliminated bus by bus in double precision; "
             "use method='dense'"
         )
-
-
-def _real(complex_matrix: Any) -> sp.csr_matrix:
-    """Writes a complex matrix as 2 x 2 real blocks, real and imaginary interleaved."""
-    matrix = sp.csr_matrix(complex_matrix)
-    turn = np.array([[0.0, -1.0], [1.0, 0.0]])
-    return sp.csr_matrix(sp.kron(matrix.real, np.eye(2)) + sp.kron(matrix.imag, turn))
-
-
-def _interleaved(values: ComplexArray) -> FloatArray:
-    return np.column_stack([values.real, values.imag]).ravel()
-
-
-def _planar_rows(count: int) -> sp.csr_matrix:
-    """Permutation from interleaved to planar parts, `[2 count, 2 count]`."""
-    row = np.arange(2 * count)
-    return sp.csr_matrix((np.ones(2 * count), (row, 2 * (row % count) + row // count)))
-
-
-def _blocks(linear: ComplexArray, conjugate: ComplexArray) -> sp.csr_matrix:
-    """`x -> linear x + conjugate conj(x)` on interleaved parts."""
-    both, gap = linear + conjugate, linear - conjugate
-    first = 2 * np.arange(len(linear))
-    values = np.concatenate([both.real, -gap.imag, both.imag, gap.real])
-    row = np.concatenate([first, first, first + 1, first + 1])
-    column = np.concatenate([first, first + 1, first, first + 1])
-    return sp.csr_matrix((values, (row, column)))
-
-
-def _loss(series_siemens: Any) -> sp.csr_matrix:
-    """Symmetric form of `Re(V^T conj(Y V))`, kW, on interleaved volts."""
-    form = _real(series_siemens)
-    return sp.csr_matrix(0.5e-3 * (form + form.T))
-
-
-def _column(values: FloatArray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values))[:, None]
-
-
-def _pair(matrix: sp.csr_matrix) -> Pair:
-    return SparseMatrix(matrix), SparseMatrix(sp.csr_matrix(matrix.T))

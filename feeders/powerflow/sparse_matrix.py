@@ -108,3 +108,19 @@ class Substitution:
         for first, last, matrix in self._backward:
             columns[first:last] = matrix @ columns[first:]
         return columns
+
+    def refined(self, right: Tensor, system: SparseMatrix, steps: int) -> Tensor:
+        """Solves for columns with refinement.
+
+        Args:
+            right: Right-hand sides; overwritten where there is no step.
+            system: The matrix itself.
+            steps: Steps of refinement.
+
+        Returns:
+            The solutions, `[n, batch]`.
+        """
+        found = self.solve_(right.clone() if steps else right)
+        for _ in range(steps):
+            found += self.solve_(right - system @ found)
+        return found

@@ -13,29 +13,33 @@ matrix of some 40 by 40 for IEEE 123, which is found once for each scenario.
 The wires are not taken by themselves but in a basis in which the stiff
 direction of a regulator, the difference between its sides, stands alone: a
 regulator's admittance is some thousand siemens, and what it carries is the
-small difference of two large voltages (`taps_build.py`). `A` and all that is
+small difference of two large voltages (`taps_elements.py`). `A` and all that is
 read of a solution are in float64 whatever the network; the loop runs in the
 network's own precision.
+
+This is what dense (`taps_dense.py`) and sparse networks (`taps_sparse.py`) share.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from gradmap.feeders.powerflow.dense import DenseMaps
-from gradmap.feeders.powerflow.planar import magnitude
+from gradmap.feeders.powerflow.sparse import SparseMaps
 
 _BY_SCENARIO = ("taps", "capacitors", "gain", "answer")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TapMaps:
-    """What the low-rank update needs of a network, float64 but for the loop's.
+    """What the low-rank update needs of any network, float64 but for the loop's.
 
     Rows are multiplied from the right, planar, as in `DenseMaps`; `wire` counts
     the basis, regulators' wires first.
@@ -46,13 +50,6 @@ class TapMaps:
         own: From `i`, A, to what it takes from `w`, V, `[2 wire, 2 wire]`.
         step: From `i` to port voltages, `[2 wire, 2 port]`.
         loop_step: The same in the network's precision.
-        node: From `i` to node voltages, p.u., `[2 wire, 2 node]`.
-        conductor: From `i` to branch currents, A, `[2 wire, 2 conductor]`.
-        source: From `i` to the source's voltages and currents.
-        watch: From `j`, then `i`, to the currents that capacitors' controls
-            look at, A, `[2 port + 2 wire, 2 probe]`.
-        loss: Losses, kW, of all branches but the regulators, as a form of `j`,
-            then `i`, `[2 port + 2 wire, 2 port + 2 wire]`.
         basis: The basis, `[wire, wire]`, orthonormal: its columns by wires.
         fixed: Part of the elements' admittance that no gain moves, acting on
             columns, planar, S, `[2 wire, 2 wire]`.
@@ -70,11 +67,6 @@ class TapMaps:
     own: Tensor
     step: Tensor
     loop_step: Tensor
-    node: Tensor
-    conductor: Tensor
-    source: Tensor
-    watch: Tensor
-    loss: Tensor
     basis: Tensor
     fixed: Tensor
     linear: Tensor
@@ -85,7 +77,7 @@ class TapMaps:
     tap_step_pu: Tensor
     num_regulators: int
 
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> TapMaps:
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Moves everything to a device, and the loop's matrices to a real dtype."""
         moved = {
             field.name: value.to(device)
@@ -99,32 +91,51 @@ class TapMaps:
         return dataclasses.replace(self, **moved)  # type: ignore[arg-type]
 
     @functools.cached_property
-    def regulators_alone(self) -> TapMaps:
+    def regulators_alone(self) -> Self:
         """The same without the capacitors' wires, for when none is switched."""
-        count = len(self.element) // 2
-        kept = int((self.element[:count] < self.num_regulators).sum())
-        rows = torch.arange(count, device=self.into.device)[:kept]
-        both = torch.cat((rows, rows + count))
-        ports = self.into.shape[0]
-        all_rows = torch.cat((torch.arange(ports, device=both.device), both + ports))
+        return self.first_wires(self._num_regulator_wires)
+
+    @property
+    def num_wires(self) -> int:
+        """Wires in all."""
+        return len(self.element) // 2
+
+    @property
+    def _num_regulator_wires(self) -> int:
+        return int((self.element[: self.num_wires] < self.num_regulators).sum())
+
+    def first_wires(self, kept: int) -> Self:
+        """The same with the first wires alone.
+
+        Args:
+            kept: How many.
+        """
+        both = self.planar_rows(kept)
         square = {
             name: getattr(self, name)[both][:, both]
             for name in ("own", "fixed", "linear", "square")
         }
         tall = {
             name: getattr(self, name)[both]
-            for name in ("step", "loop_step", "node", "conductor", "source", "is_series", "element")
+            for name in ("step", "loop_step", "is_series", "element")
         }
         return dataclasses.replace(
             self,
             into=self.into[:, both].contiguous(),
             loop_into=self.loop_into[:, both].contiguous(),
-            watch=self.watch[all_rows],
-            loss=self.loss[all_rows][:, all_rows],
             basis=self.basis[:kept, :kept],
             **square,
             **tall,
         )
+
+    def planar_rows(self, kept: int) -> Tensor:
+        """Where the first wires' real and imaginary parts lie. `[2 kept]`
+
+        Args:
+            kept: How many.
+        """
+        rows = torch.arange(self.num_wires, device=self.into.device)[:kept]
+        return torch.cat((rows, rows + self.num_wires))
 
     def admittance_change(self, gain: Tensor) -> Tensor:
         """`D`, acting on columns, `[batch, 2 wire, 2 wire]`, of gains `[batch, element]`."""
@@ -147,11 +158,10 @@ class TapMaps:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TappedMaps:
-    """The maps of a dense network at the taps of each scenario.
+class TappedMaps(abc.ABC):
+    """The maps of a network at the taps of each scenario.
 
-    The interface is that of `DenseMaps`, for one batch. The `image` is `j`,
-    then the currents `i`, float64.
+    The interface is that of `DenseMaps`, for one batch.
 
     Attributes:
         base: The network's own maps.
@@ -162,47 +172,46 @@ class TappedMaps:
         answer: `A`, `[batch, 2 wire, 2 wire]`, float64, acting on rows.
     """
 
-    base: DenseMaps
+    base: DenseMaps | SparseMaps
     static: TapMaps
     taps: Tensor
     capacitors: Tensor
     gain: Tensor
     answer: Tensor
 
-    method = "dense"
-
     @functools.cached_property
     def _loop_answer(self) -> Tensor:
         return self.answer.to(self.static.loop_into.dtype)
 
-    def rows(self, which: slice | Tensor) -> TappedMaps:
+    def rows(self, which: slice | Tensor) -> Self:
         """The maps of some of the scenarios."""
-        return TappedMaps(
-            self.base, self.static, *(getattr(self, name)[which] for name in _BY_SCENARIO)
-        )
+        some: dict[str, Any] = {name: getattr(self, name)[which] for name in _BY_SCENARIO}
+        return dataclasses.replace(self, **some)
 
     @classmethod
-    def stack(cls, each: Sequence[TappedMaps], lead: torch.Size, dim: int) -> TappedMaps:
+    def stack(cls, each: Sequence[Self], lead: torch.Size, dim: int) -> Self:
         """Joins the maps of several batches of the same leading shape along a new axis."""
 
         def joined(name: str) -> Tensor:
             parts = [getattr(one, name) for one in each]
             shaped = [part.reshape(*lead, *part.shape[1:]) for part in parts]
-            together = torch.stack(shaped, dim)
-            return together.flatten(0, len(lead))
+            return torch.stack(shaped, dim).flatten(0, len(lead))
 
-        return cls(each[0].base, each[0].static, *map(joined, _BY_SCENARIO))
+        together: dict[str, Any] = {name: joined(name) for name in _BY_SCENARIO}
+        return dataclasses.replace(each[0], **together)
 
-    def replaced(self, rows: Tensor, part: TappedMaps) -> TappedMaps:
+    def replaced(self, rows: Tensor, part: Self) -> Self:
         """The maps with those of some scenarios exchanged."""
-        pairs = ((getattr(self, name), getattr(part, name)) for name in _BY_SCENARIO)
-        changed = (whole.index_copy(0, rows, some) for whole, some in pairs)
-        return TappedMaps(self.base, self.static, *changed)
+        pairs = ((name, getattr(self, name), getattr(part, name)) for name in _BY_SCENARIO)
+        changed: dict[str, Any] = {
+            name: whole.index_copy(0, rows, some) for name, whole, some in pairs
+        }
+        return dataclasses.replace(self, **changed)
 
     def port_voltage(self, j: Tensor, out: Tensor | None = None) -> Tensor:
         """Port voltages, planar, of port currents. `[batch, 2 port]`"""
         current = self._times(torch.mm(j, self.static.loop_into), self._loop_answer)
-        u = torch.mm(j, self.base.step, out=out)
+        u = self.base.port_voltage(j, out=out)
         return u.addmm_(current, self.static.loop_step)
 
     def pull(self, grad_u: Tensor, add: Tensor | None = None, out: Tensor | None = None) -> Tensor:
@@ -213,93 +222,56 @@ class TappedMaps:
         back[:, -1] = 0.0  # nothing goes to the reference port
         return self.base.pull(grad_u, add=add, out=out).add_(back)
 
-    def adjoint_matrix(self) -> Tensor:
-        """What `pull` multiplies by, `[batch, 2 port, 2 port]`."""
-        static = self.static
-        back = static.loop_step.T @ self._loop_answer.transpose(1, 2) @ static.loop_into.T
-        back[..., -1] = 0.0
-        return back.add_(self.base.adjoint)
-
+    @abc.abstractmethod
     def adjoint_direct(self, d_re: Tensor, d_im: Tensor, right: Tensor) -> Tensor:
         """Solves the adjoint by elimination; see `DenseMaps.adjoint_direct`."""
-        ports = right.shape[1] // 2
-        derivative = right.new_zeros(len(right), 2, ports, 2, ports)
-        for row, block in enumerate((d_re, d_im)):
-            derivative[:, row].diagonal(dim1=1, dim2=3).copy_(block)
-        system = derivative.view(len(right), 2 * ports, -1) @ self.adjoint_matrix()
-        system.neg_().diagonal(dim1=1, dim2=2).add_(1.0)
-        solution: Tensor = torch.linalg.solve(system, right.unsqueeze(1), left=False)
-        return solution.squeeze(1)
 
+    @abc.abstractmethod
     def image(self, j: Tensor) -> Tensor:
-        """Port currents, then the currents of the update, float64. `[batch, 2 port + 2 wire]`"""
-        wide = j.double()
-        return torch.cat((wide, self._times(wide @ self.static.into, self.answer)), dim=1)
+        """What all else is computed from, float64. `[batch, ...]`"""
 
+    @abc.abstractmethod
     def node_voltage(self, image: Tensor) -> Tensor:
         """Node voltages, planar, per unit of the node's base. `[batch, 2 node]`"""
-        return self._sum(image, self.base.node, self.static.node)
 
+    @abc.abstractmethod
     def node_magnitude(self, image: Tensor) -> Tensor:
         """Magnitudes of the same, with a gradient of 0 at 0. `[batch, node]`"""
-        return magnitude(self.node_voltage(image))
 
-    def node_matrix(self, nodes: Tensor) -> Tensor:
-        """From `j` to the voltages of some nodes, `[batch, 2 port, 2 picked]`."""
-        count = self.base.node.shape[1] // 2
-        return self._matrix(self.base.node, self.static.node, torch.cat((nodes, nodes + count)))
-
-    def conductor_matrix(self) -> Tensor:
-        """From `j` to branch currents, A, `[batch, 2 port, 2 conductor]`."""
-        return self._matrix(self.base.conductor, self.static.conductor, slice(None))
-
+    @abc.abstractmethod
     def conductor_current(self, image: Tensor) -> Tensor:
         """Branch currents, planar, A. `[batch, 2 conductor]`"""
-        return self._sum(image, self.base.conductor, self.static.conductor)
 
+    @abc.abstractmethod
     def conductor_magnitude(self, image: Tensor) -> Tensor:
         """Magnitudes of the same, with a gradient of 0 at 0. `[batch, conductor]`"""
-        return magnitude(self.conductor_current(image))
 
+    @abc.abstractmethod
     def source_state(self, image: Tensor) -> Tensor:
         """Voltages, kV, and currents, A, at the source, planar. `[batch, 4 source node]`"""
-        return self._sum(image, self.base.source, self.static.source)
 
+    @abc.abstractmethod
     def losses_kw(self, image: Tensor) -> Tensor:
-        """Losses of all branches, kW. `[batch]`
+        """Losses of all branches, kW. `[batch]`"""
 
-        Those of the regulators by themselves, from the voltages across them.
-        """
-        rest = (image @ self.static.loss * image).sum(1)
-        across = self.wire_voltage(image)
-        through = self.wire_current(across) * self.static.is_series
-        return (rest + 1e-3 * (across * through).sum(1)).to(self.base.step.dtype)
-
+    @abc.abstractmethod
     def wire_voltage(self, image: Tensor) -> Tensor:
         """`w`, V, in the basis, float64. `[batch, 2 wire]`"""
-        j, i = self._parts(image)
-        return j @ self.static.into - i @ self.static.own
+
+    @abc.abstractmethod
+    def watched_current(self, image: Tensor) -> Tensor:
+        """Currents that capacitors' controls look at, planar, A. `[batch, 2 probe]`"""
 
     def wire_current(self, wire_voltage: Tensor) -> Tensor:
         """Currents into the elements, A, in the basis, float64. `[batch, 2 wire]`"""
         admittance = self.static.admittance(self.gain)
         return self._times(wire_voltage, admittance.transpose(1, 2))
 
-    def watched_current(self, image: Tensor) -> Tensor:
-        """Currents that capacitors' controls look at, planar, A. `[batch, 2 probe]`"""
-        return image @ self.static.watch
-
-    def _matrix(self, base: Tensor, update: Tensor, columns: Tensor | slice) -> Tensor:
-        through = self.static.into @ self.answer @ update[:, columns]
-        return base[:, columns] + through.to(base.dtype)
-
-    def _parts(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        ports = self.base.step.shape[0]
-        return image[:, :ports], image[:, ports:]
-
-    def _sum(self, image: Tensor, base: Tensor, update: Tensor) -> Tensor:
-        j, i = self._parts(image)
-        return j.to(base.dtype) @ base + (i @ update).to(base.dtype)
+    def _regulator_losses_kw(self, image: Tensor) -> Tensor:
+        """Losses of the regulators by themselves, from the voltages across them. `[batch]`"""
+        across = self.wire_voltage(image)
+        through = self.wire_current(across) * self.static.is_series
+        return 1e-3 * (across * through).sum(1)
 
     @staticmethod
     def _times(rows: Tensor, matrices: Tensor) -> Tensor:

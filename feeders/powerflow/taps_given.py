@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 
 from gradmap.feeders.errors import raise_faults
-from gradmap.feeders.powerflow.dense import DenseMaps
 from gradmap.feeders.powerflow.network import Network
+from gradmap.feeders.powerflow.sparse import SparseMaps
 from gradmap.feeders.powerflow.taps import TappedMaps
+from gradmap.feeders.powerflow.taps_dense import DenseTapMaps, DenseTappedMaps
+from gradmap.feeders.powerflow.taps_sparse import SparseTappedMaps
+from gradmap.feeders.powerflow.taps_sparse_build import SparseTaps
 
 
 def tapped_maps(
@@ -35,28 +38,32 @@ def tapped_maps(
     r, banks = feeder.regulators, feeder.controls.capacitors
     faults = _shape_faults(network, lead, taps, len(r), "taps", "regulator")
     faults += _shape_faults(network, lead, capacitors, len(banks), "capacitors", "capacitor")
-    static, base = network.taps, network.maps
-    if not isinstance(base, DenseMaps):
-        faults.append(
-            f"feeder {feeder.name} with {network.num_ports} ports is a sparse network, which has "
-            "one set of taps for all; build it with method='dense', or read the feeder at the "
-            "taps wanted"
-        )
-    elif static is None:
+    if network.taps is None:
         faults.append(f"feeder {feeder.name} has no tap or capacitor that can be moved")
     raise_faults("power flow", faults)
-    assert static is not None
-    assert isinstance(base, DenseMaps)
     at, is_on = (torch.from_numpy(part.copy()).to(network.device) for part in (r.tap, banks.is_on))
     position = at if taps is None else taps.to(torch.int64)
     position = position.expand(*lead, -1).reshape(lead.numel(), len(r))
     state = is_on if capacitors is None else capacitors.to(torch.bool)
     state = state.expand(*lead, -1).reshape(lead.numel(), len(banks))
     raise_faults("power flow", _range_faults(network, position))
-    if capacitors is None:
-        static = static.regulators_alone
-    gain = torch.cat((1.0 / (1.0 + position * static.tap_step_pu), state.double()), dim=1)
-    return TappedMaps(base, static, position, state, gain, static.answer(gain))
+    steps = torch.tensor(r.tap_step_pu, device=network.device)
+    gain = torch.cat((1.0 / (1.0 + position * steps), state.double()), dim=1)
+    return _at(network, capacitors is not None, (position, state, gain))
+
+
+def _at(
+    network: Network, with_capacitors: bool, moved: tuple[Tensor, Tensor, Tensor]
+) -> TappedMaps:
+    """The maps at taps, capacitors and gains that fit."""
+    base, taps, gain = network.maps, network.taps, moved[2]
+    if isinstance(base, SparseMaps):
+        assert isinstance(taps, SparseTaps)
+        thin = taps.wanted(with_capacitors)
+        return SparseTappedMaps(base, thin, *moved, thin.answer(gain))
+    assert isinstance(taps, DenseTapMaps)
+    static = taps if with_capacitors else taps.regulators_alone
+    return DenseTappedMaps(base, static, *moved, static.answer(gain))
 
 
 def _shape_faults(

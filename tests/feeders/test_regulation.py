@@ -262,9 +262,7 @@ def test_a_remote_bus_and_a_limit_beside_opendss(write_circuit):
     assert len(np.unique(theirs.taps, axis=0)) > 5
 
 
-def test_sparse_and_unregulated_networks_are_refused(ieee123, write_circuit):
-    with pytest.raises(GradmapError, match="sparse network"):
-        Regulation(Network.from_feeder(ieee123, method="sparse"))
+def test_unregulated_networks_are_refused(write_circuit):
     bare = read_feeder(write_circuit("New Load.l Phases=1 Bus1=b.1.4 kV=0.23 kW=1 kvar=0\n"))
     with pytest.raises(GradmapError, match="no tap or capacitor that can be moved"):
         Regulation(Network.from_feeder(bare))

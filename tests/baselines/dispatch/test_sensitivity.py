@@ -15,13 +15,22 @@ from gradmap.baselines.dispatch.cuts import (
     Cuts,
     Point,
     add_cuts,
-    responses,
+    slopes,
     tangents,
 )
 from gradmap.baselines.dispatch.horizon import Horizon
 from gradmap.baselines.dispatch.problem import solve_dispatch
+from gradmap.baselines.dispatch.responses import responses
 from gradmap.baselines.dispatch.rows import UNIT
-from gradmap.baselines.dispatch.sensitivity import Groups, grid_values, linearise, solve_grid
+from gradmap.baselines.dispatch.sensitivity import (
+    Groups,
+    grid_values,
+    linearise,
+    solve_grid,
+    terminal_powers,
+)
+from gradmap.feeders.powerflow import assembly
+from gradmap.feeders.powerflow.solve import solve_power_flow
 
 NUDGE_KW = 1e-2
 
@@ -194,3 +203,32 @@ def test_a_current_that_turns_a_little_takes_its_cut_along(point):
     away = Cuts.none().plus(int(t), CURRENT, int(index), angle - 2.0)
     found = add_cuts(away, at, response, tolerance, (1, 1))
     assert int((found.kind == CURRENT).sum()) == 2
+
+
+@pytest.mark.parametrize("is_tapped", [False, True])
+def test_a_sparse_network_has_the_same_slopes(make_core, core, base, p_kw, monkeypatch, is_tapped):
+    """Of cuts, at the network's taps and at others, and of all limits."""
+    monkeypatch.setattr(assembly, "DENSE_PORTS", 0)
+    thin = make_core(50, steps=8)
+    assert (core.network.method, thin.network.method) == ("dense", "sparse")
+    groups = Groups.of(core)
+    day = tuple(part[0] for part in base)
+    group_kw = groups.total(p_kw[0])
+    powers = [part.to(core.device) for part in terminal_powers(*day, groups, group_kw)]
+    taps = torch.tensor([3, -2, 4, 1, 0, 5, -1]) if is_tapped else None
+    found = []
+    for each in (core, thin):
+        flow = solve_power_flow(each.network, *powers, taps=taps, tolerance_pu=1e-11)
+        at = Point(flow, each.limits)
+        response = responses(flow, day, groups, group_kw)
+        found.append(slopes(at, response, some_cuts(at)))
+        cuts = add_cuts(Cuts.none(), at, response, -0.02, (4, 3))
+        found.append((cuts.index, tangents(at, response, group_kw.numpy(), cuts, 0.0).at))
+    assert np.abs(found[0]).max() > 1e-4
+    np.testing.assert_allclose(found[2], found[0], rtol=0.0, atol=1e-9)
+    np.testing.assert_array_equal(found[3][0], found[1][0])
+    if not is_tapped:
+        dense, sparse = (
+            linearise(each, *(part[:, :3] for part in base), p_kw[:, :3]) for each in (core, thin)
+        )
+        torch.testing.assert_close(sparse.per_kw, dense.per_kw, rtol=0.0, atol=1e-9)

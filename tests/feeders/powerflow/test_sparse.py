@@ -15,7 +15,6 @@ from gradmap.feeders.model import GROUND, Branches, Feeder, LoadModel, Terminals
 from gradmap.feeders.powerflow import assembly, implicit
 from gradmap.feeders.powerflow.linear import LinearPowerFlow
 from gradmap.feeders.powerflow.network import Network
-from gradmap.feeders.powerflow.response import current_response
 from gradmap.feeders.powerflow.solve import solve_power_flow
 from gradmap.feeders.powerflow.sparse_basis import difference_basis
 from gradmap.feeders.synthetic_feeder import synthetic
@@ -331,15 +330,11 @@ def test_method_is_chosen_by_ports(ieee123, monkeypatch):
         Network.from_feeder(ieee123, method="fast")
 
 
-def test_what_needs_matrices_says_so(pairs, draw):
+def test_what_needs_matrices_says_so(pairs):
     _, sparse = pairs["ieee123"]
     for name in ("dense", "node", "conductor"):
         with pytest.raises(GradmapError, match="method='dense'"):
             getattr(sparse, name)
-    p, q = draw(sparse, 1)
-    flow = solve_power_flow(sparse, p, q)
-    with pytest.raises(GradmapError, match="method='dense'"):
-        current_response(flow, p, q, torch.tensor([0]), torch.zeros(1).double())
 
 
 def test_isolated_bus_is_refused(build_toy):

@@ -268,9 +268,6 @@ def test_what_does_not_fit_is_refused(network, toy, draw):
             solve_power_flow(network, p, q, taps=taps)
     with pytest.raises(GradmapError, match=r"capacitors has shape \(3,\), expected \[4\]"):
         solve_power_flow(network, p, q, capacitors=torch.ones(3, dtype=torch.bool))
-    sparse = Network.from_feeder(network.feeder, devices=True, method="sparse")
-    with pytest.raises(GradmapError, match="is a sparse network, which has one set of taps"):
-        solve_power_flow(sparse, p, q, taps=zeros)
     nothing = torch.zeros(0, dtype=torch.int64)
     with pytest.raises(GradmapError, match="has no tap or capacitor that can be moved"):
         solve_power_flow(toy, toy.p_nominal_kw, toy.q_nominal_kvar, taps=nothing)
