@@ -12,6 +12,8 @@ import torch
 from gradmap.envs.config import AgentMix, TaskConfig
 from gradmap.envs.core import Core, refill_price
 from gradmap.envs.fleet import build_agents
+from gradmap.envs.kinds import HandOver
+from gradmap.envs.own_devices import own_devices, without_own
 from gradmap.envs.own_task import own_task
 from gradmap.envs.placement import Placement
 from gradmap.envs.scenarios.build import build_scenarios
@@ -80,6 +82,7 @@ def make(
     agents: AgentMix | None = None,
     difficulty: float | None = None,
     placement: Placement | None = None,
+    hand_over: tuple[HandOver, ...] | None = None,
     num_agents: int | None = None,
     batch_size: int = 8,
     device: torch.device | str = "cpu",
@@ -96,10 +99,13 @@ def make(
             `gradmap.envs.own_task.own_task`: name in the catalog, path of a
             circuit's master file, or a feeder, whose taps then stay.
         agents: Shares of the device types, in place of the task's. Whole
-            numbers are numbers of agents if `num_agents` is not given.
+            numbers are numbers of agents if `num_agents` is not given; those
+            handed over come on top.
         difficulty: Rated power of the devices over peak load, likewise.
         placement: Where the agents sit, likewise.
-        num_agents: Number of agents, in place of the task's.
+        hand_over: Which of the circuit's own generators, PV systems and
+            storage become agents: device types, or `all`, likewise.
+        num_agents: Number of agents, those handed over included, likewise.
         batch_size: Scenario-days that are stepped together by default.
         device: Torch device.
         seed: Seed of the fleet, in place of the task's.
@@ -122,31 +128,40 @@ def make(
             "give a task or a feeder: make('ieee123-mixed-v1'), make(feeder='ieee34'), "
             "make(feeder='my/Master.dss')"
         )
-    config = own_task(feeder) if feeder is not None else task_config(task or "")
-    changes: dict[str, Any] = {
-        "mix": agents,
-        "difficulty": difficulty,
-        "placement": placement,
-        "seed": seed,
-    }
-    if num_agents is None and agents is not None:
-        num_agents = agents.total()
-    changes["num_agents"] = num_agents
-    if placement is not None and placement.csv is not None and difficulty is None:
-        config = dataclasses.replace(config, difficulty=None)
-    config = dataclasses.replace(
-        config, **{name: value for name, value in changes.items() if value is not None}
-    )
+    if feeder is not None:
+        config = own_task(
+            feeder,
+            agents=agents,
+            num_agents=num_agents,
+            difficulty=difficulty,
+            placement=placement,
+            hand_over=hand_over or (),
+            seed=seed or 0,
+        )
+    else:
+        config = task_config(task or "")
     if isinstance(feeder, Feeder):
         known = without_missing_ratings(feeder)
     elif feeder_file is None:
         known = load_task_feeder(config)
     else:
         known = load_feeder_file(feeder_file)
+    if feeder is None:
+        changes: dict[str, Any] = {
+            "mix": agents,
+            "difficulty": difficulty,
+            "placement": placement,
+            "seed": seed,
+            "num_agents": num_agents,
+            "hand_over": hand_over,
+        }
+        config = _changed(config, changes, known)
     if scenario_file is None:
         scenarios = build_scenarios(known, config.scenarios)
     else:
         scenarios = load_scenarios(scenario_file)
+    # Before the stress, so that a clear sky is clear for what is handed over, too.
+    scenarios = without_own(scenarios, known, config)
     return Core(
         config,
         known,
@@ -156,3 +171,15 @@ def make(
         device=device,
         refill_usd_per_kwh=refill_price(scenarios),
     )
+
+
+def _changed(config: TaskConfig, changes: dict[str, Any], feeder: Feeder) -> TaskConfig:
+    """A task with what is given in place of its own; None leaves it."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    mix, placement = given.get("mix"), given.get("placement")
+    if mix is not None and "num_agents" not in given and mix.total() is not None:
+        own = own_devices(given.get("hand_over", config.hand_over), feeder)
+        given["num_agents"] = len(own) + mix.total()
+    if placement is not None and placement.csv is not None and "difficulty" not in given:
+        given["difficulty"] = None
+    return dataclasses.replace(config, **given)

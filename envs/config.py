@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
-from gradmap.envs.kinds import KINDS, MAX_KVAR_PER_KW, MORE_KINDS
+from gradmap.envs.kinds import KINDS, MAX_KVAR_PER_KW, MORE_KINDS, HandOver
 from gradmap.envs.placement import Placement, count_kinds, read_devices
 from gradmap.envs.scenarios.config import ScenarioConfig
 from gradmap.feeders.errors import GradmapError, raise_faults
@@ -31,6 +31,7 @@ _LATER_KEYS = (
     "regulation",
     *("placement", "difficulty", "battery_kvar_per_kw", "pv_kvar_per_kw"),
     *(f"{kind}_kw" for kind in MORE_KINDS),
+    "hand_over",
 )
 
 
@@ -96,8 +97,8 @@ class TaskConfig:
         taps: Regulator taps, fixed for the task, or what a day begins from if
             `regulation` moves them: one position for every regulator control
             by name, or None for those of the circuit.
-        num_agents: Number of agents, at least 1.
-        mix: Shares of the device types.
+        num_agents: Number of agents, at least 1, those of `hand_over` included.
+        mix: Shares of the device types among the agents that are drawn.
         seed: Seed of the fleet: sites, sizes, parameters, initial states.
         battery_kw: Mean rated power of a battery at 1,000 agents, kW.
         heat_pump_kw: Mean rated electric power of a heat pump, likewise.
@@ -109,7 +110,8 @@ class TaskConfig:
         difficulty: Rated power of all devices over the feeder's peak load
             (rated load times `scenarios.base_load_scale`): all devices are
             scaled alike to it; None leaves sizes as they are above. Below 50
-            agents it shrinks as `unit_scale` does.
+            agents it shrinks as `unit_scale` does. What `hand_over` adds has
+            the circuit's sizes and is not counted.
         ev_charger_kw: Mean rated power of a charger of an electric car.
         pv_inverter_kw: Mean rated power of a photovoltaic inverter.
         battery_kvar_per_kw: Reactive power that a battery draws with each kW
@@ -120,6 +122,9 @@ class TaskConfig:
         regulation: `fixed`, or `quasi-static`: taps and capacitors begin a day
             at `taps` and follow their controls in every step, see
             `gradmap.feeders.powerflow.regulation`.
+        hand_over: Which of the circuit's own generators, PV systems and
+            storage become agents, in place of a part of the base load: see
+            `gradmap.envs.own_devices`. All other agents are drawn.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -143,9 +148,10 @@ class TaskConfig:
     battery_kvar_per_kw: float = 0.0
     pv_kvar_per_kw: float = 0.0
     regulation: Literal["fixed", "quasi-static"] = "fixed"
+    hand_over: tuple[HandOver, ...] = ()
 
     def __post_init__(self) -> None:
-        faults = [*self.placement.faults(), *self._take_devices()]
+        faults = [*self.placement.faults(), *self._take_devices(), *self._own_faults()]
         if self.num_agents < 1:
             faults.append(f"num_agents is {self.num_agents}, expected 1 or more")
         shares = dataclasses.asdict(self.mix)
@@ -186,6 +192,23 @@ class TaskConfig:
             faults.append("difficulty scales sizes, which placement.csv gives; leave one out")
         return faults
 
+    def _own_faults(self) -> list[str]:
+        """What is at fault with `hand_over` and places by device type, beside the rest."""
+        known, faults = get_args(HandOver), []
+        for name in self.hand_over:
+            if name not in known:
+                faults.append(f"hand_over names {name!r}, expected some of {', '.join(known)}")
+        if self.hand_over and self.placement.csv is not None:
+            faults.append("placement.csv lists every device; leave it or hand_over out")
+        shares = dataclasses.asdict(self.mix)
+        for kind in self.placement.buses_of:
+            if kind in KINDS and not shares[kind]:
+                faults.append(
+                    f"placement.buses_of names places for {kind}, of which mix has none: give "
+                    f"mix.{kind} a share, or leave it out"
+                )
+        return faults
+
     def identity(self) -> dict[str, Any]:
         """What tells this task from others, as JSON can hold it.
 
@@ -199,6 +222,8 @@ class TaskConfig:
         for name in MORE_KINDS:
             if not whole["mix"][name]:
                 del whole["mix"][name]
+        if not self.placement.buses_of and "placement" in whole:
+            del whole["placement"]["buses_of"]
         return whole
 
     @property

@@ -34,6 +34,7 @@ from gradmap.envs.observations import (
     stack_global,
 )
 from gradmap.envs.outcome import Outcome, join_outcome, stack_outcomes
+from gradmap.envs.own_devices import without_own
 from gradmap.envs.scenarios.model import ScenarioSet
 from gradmap.envs.sites import site_rating_kw
 from gradmap.envs.state import State
@@ -64,7 +65,8 @@ class Core:
     Args:
         config: The task.
         feeder: Its feeder.
-        scenarios: Its days; the terminals must be the feeder's.
+        scenarios: Its days; the terminals must be the feeder's. What agents
+            take over from the circuit is taken out of the base load.
         agents: Its agents.
         batch_size: Number of scenario-days that callers step together when
             they do not say otherwise.
@@ -104,7 +106,7 @@ class Core:
             )
         self.config = config
         self.feeder = feeder
-        self.scenarios = scenarios
+        self.scenarios = without_own(scenarios, feeder, config)
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.network = Network.from_feeder(feeder, devices=True, dtype=dtype, device=self.device)

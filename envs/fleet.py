@@ -16,6 +16,9 @@ from gradmap.envs.devices.ev_charger import make_ev_chargers
 from gradmap.envs.devices.generator import make_generators
 from gradmap.envs.devices.heat_pump import make_heat_pumps
 from gradmap.envs.devices.pv_inverter import make_pv_inverters
+from gradmap.envs.kinds import KINDS
+from gradmap.envs.own_devices import OwnDevice, own_devices
+from gradmap.envs.own_fleet import join_alike, own_fleet
 from gradmap.envs.placement import Device, count_kinds, read_devices
 from gradmap.envs.sites import load_kw, site_terminals, site_weights
 from gradmap.feeders.errors import GradmapError
@@ -31,10 +34,11 @@ class Agents:
     Attributes:
         fleets: The fleets in the order of the agents; none is empty.
         names: `battery_0007` and the like; the number counts over all agents
-            of the type. `[agent]`
+            of the type that are drawn. The circuit's own devices are named
+            after their element, see `OwnDevice`. `[agent]`
         kinds: Device type of every agent. `[agent]`
-        terminal: Load terminal at which the agent is connected, int64.
-            `[agent]`
+        terminal: Terminal of the feeder at which the agent is connected,
+            int64. `[agent]`
     """
 
     fleets: tuple[Fleet, ...]
@@ -69,6 +73,10 @@ def _place(weights: Tensor, num: int, generator: torch.Generator) -> Tensor:
 def build_agents(config: TaskConfig, feeder: Feeder) -> Agents:
     """Draws the agents of a task, on the CPU, deterministic in its seed.
 
+    Of each device type the circuit's own come first, see
+    `gradmap.envs.own_devices`; all others are those of the same task with so
+    many fewer agents and nothing handed over.
+
     Args:
         config: The task.
         feeder: The feeder that they are connected to.
@@ -77,23 +85,77 @@ def build_agents(config: TaskConfig, feeder: Feeder) -> Agents:
         The agents.
 
     Raises:
-        GradmapError: If there is no place for them on the feeder.
+        GradmapError: If there is no place for them on the feeder, or the
+            circuit's own are more than the task's agents.
     """
-    generator = torch.Generator().manual_seed(config.seed)
     if config.placement.csv is not None:
+        generator = torch.Generator().manual_seed(config.seed)
         return _listed_agents(config, feeder, read_devices(config.placement.csv), generator)
+    own = own_devices(config.hand_over, feeder)
+    num_drawn = config.num_agents - len(own)
+    if num_drawn < 0:
+        raise GradmapError(
+            f"num_agents is {config.num_agents}, but the circuit hands over {len(own)} devices "
+            f"({own[0].name}, ...): give num_agents {len(own)}, or more for others beside them"
+        )
+    if not own:
+        return _drawn_agents(config, feeder)
+    rest = dataclasses.replace(config, num_agents=max(num_drawn, 1), hand_over=())
+    return _with_own(config, feeder, own, _drawn_agents(rest, feeder) if num_drawn else None)
+
+
+def agent_counts(config: TaskConfig, feeder: Feeder) -> dict[str, int]:
+    """Number of agents of each device type, the circuit's own included.
+
+    Args:
+        config: The task.
+        feeder: Its feeder.
+    """
+    own = [device.kind for device in own_devices(config.hand_over, feeder)]
+    num_drawn = config.num_agents - len(own)
+    drawn = config.mix.counts(num_drawn) if num_drawn > 0 else {}
+    counts = {kind: drawn.get(kind, 0) + own.count(kind) for kind in KINDS}
+    return {kind: num for kind, num in counts.items() if num or kind in drawn}
+
+
+def _drawn_agents(config: TaskConfig, feeder: Feeder) -> Agents:
+    """The agents that the task's mix and seed make."""
+    generator = torch.Generator().manual_seed(config.seed)
     scale = real_devices(config, feeder)
-    weights = site_weights(config.placement, feeder)
+    counts = {kind: num for kind, num in config.mix.counts(config.num_agents).items() if num}
+    weights = site_weights(config.placement, feeder, tuple(counts))
     fleets: list[Fleet] = []
     terminals: list[Tensor] = []
-    counts = config.mix.counts(config.num_agents)
     for kind, num in counts.items():
-        if num == 0:
-            continue
         mean_kw = scale * _size_kw(config, kind)
         fleets.append(_make(config, kind, num, mean_kw, scale, generator))
-        terminals.append(_place(weights, num, generator))
-    return _join(fleets, {kind: num for kind, num in counts.items() if num}, terminals)
+        terminals.append(_place(weights[kind], num, generator))
+    return _join(fleets, counts, terminals)
+
+
+def _with_own(
+    config: TaskConfig, feeder: Feeder, own: Sequence[OwnDevice], drawn: Agents | None
+) -> Agents:
+    """The circuit's own devices and those drawn, one fleet for each type."""
+    fleets: list[Fleet] = []
+    names: list[str] = []
+    terminals: list[Tensor] = []
+    rest = {} if drawn is None else {fleet.kind: fleet for fleet in drawn.fleets}
+    for kind in KINDS:
+        mine = [device for device in own if device.kind == kind]
+        if mine:
+            fleet = own_fleet(config, feeder, kind, mine)
+            fleets.append(join_alike(fleet, rest[kind]) if kind in rest else fleet)
+            names += [device.name for device in mine]
+            terminals.append(torch.tensor([device.terminal for device in mine]))
+        elif kind in rest:
+            fleets.append(rest[kind])
+        if drawn is not None and kind in rest:
+            at = [i for i, other in enumerate(drawn.kinds) if other == kind]
+            names += [drawn.names[i] for i in at]
+            terminals.append(drawn.terminal[at])
+    kinds = tuple(fleet.kind for fleet in fleets for _ in range(fleet.num_devices))
+    return Agents(tuple(fleets), tuple(names), kinds, torch.cat(terminals))
 
 
 def real_devices(config: TaskConfig, feeder: Feeder) -> float:

@@ -26,6 +26,7 @@ class Placement:
     Attributes:
         buses: Buses at which agents sit, in proportion to the load there;
             none for all.
+        buses_of: The same for single device types, in place of `buses`.
         csv: File that lists every device, in place of `buses` and of the
             task's number, mix and sizes: see `read_devices`.
     """
@@ -34,12 +35,31 @@ class Placement:
 
     buses: tuple[str, ...] = ()
     csv: str | None = None
+    buses_of: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def faults(self) -> list[str]:
         """What is wrong with it by itself, a phrase each."""
-        if self.buses and self.csv is not None:
-            return ["placement.buses and placement.csv are both given, expected one of them"]
-        return []
+        faults = []
+        for name in ("buses", "buses_of"):
+            if getattr(self, name) and self.csv is not None:
+                faults.append(
+                    f"placement.{name} and placement.csv are both given, expected one of them"
+                )
+        for kind, buses in self.buses_of.items():
+            if kind not in KINDS:
+                known = ", ".join(KINDS)
+                faults.append(f"placement.buses_of names {kind!r}, expected some of {known}")
+            if not buses:
+                faults.append(f"placement.buses_of.{kind} names no bus: leave it out for all buses")
+        return faults
+
+    def of(self, kind: str) -> tuple[str, ...]:
+        """Buses at which the agents of a device type sit; none for all.
+
+        Args:
+            kind: The device type.
+        """
+        return self.buses_of.get(kind, self.buses)
 
 
 @dataclasses.dataclass(frozen=True)

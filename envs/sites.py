@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradmap.envs.kinds import KINDS
 from gradmap.envs.placement import Device, Placement
 from gradmap.feeders.errors import GradmapError, raise_faults
 from gradmap.feeders.model import GROUND, Feeder, FloatArray
@@ -35,32 +36,55 @@ def site_rating_kw(feeder: Feeder) -> FloatArray:
     return np.maximum(np.abs(feeder.terminals.p_kw), _LEAST_KW)
 
 
-def site_weights(placement: Placement, feeder: Feeder) -> Tensor:
-    """Weight of every terminal in the draw of the agents' sites, float64. `[terminal]`
+def site_weights(
+    placement: Placement, feeder: Feeder, kinds: Sequence[str] = KINDS
+) -> dict[str, Tensor]:
+    """Weight of every terminal in the draw of the agents' sites, float64.
 
     Args:
         placement: Where agents sit.
         feeder: The feeder.
+        kinds: The device types that are asked for.
+
+    Returns:
+        By device type. `[terminal]` each
 
     Raises:
-        GradmapError: If a bus is unknown, or there is no load to sit beside.
+        GradmapError: If a bus is unknown, or there is no load to sit beside;
+            names all.
     """
-    weights = load_kw(feeder)
-    if placement.buses:
-        wanted = [bus.lower() for bus in placement.buses]
-        faults = _unknown_buses(feeder, wanted, "placement.buses")
-        at = _terminal_buses(feeder)
-        for bus in dict.fromkeys(wanted):
-            if bus in feeder.bus_names and not weights[[own == bus for own in at]].sum() > 0:
-                faults.append(f"placement.buses: bus {bus} has no load for agents to sit beside")
-        raise_faults(f"feeder {feeder.name}", faults)
-        weights = np.where([own in wanted for own in at], weights, 0.0)
+    weights, at = load_kw(feeder), _terminal_buses(feeder)
+    lists = {"placement.buses": placement.buses} | {
+        f"placement.buses_of.{kind}": buses for kind, buses in placement.buses_of.items()
+    }
+    faults = [
+        phrase
+        for key, buses in lists.items()
+        for phrase in _bus_faults(feeder, [bus.lower() for bus in buses], key, weights, at)
+    ]
+    raise_faults(f"feeder {feeder.name}", faults)
     if not weights.sum() > 0:
         raise GradmapError(
             f"feeder {feeder.name} has no load with a rated power above 0 kW; agents sit beside "
             "loads, in proportion to them: name sites in placement.csv, or give loads a power"
         )
-    return torch.tensor(weights)
+    found = {}
+    for kind in kinds:
+        wanted = {bus.lower() for bus in placement.of(kind)}
+        own = np.where([bus in wanted for bus in at], weights, 0.0) if wanted else weights
+        found[kind] = torch.tensor(own)
+    return found
+
+
+def _bus_faults(
+    feeder: Feeder, wanted: Sequence[str], key: str, weights: FloatArray, at: Sequence[str]
+) -> list[str]:
+    """A phrase for each bus of a list that is unknown or has no load."""
+    faults = _unknown_buses(feeder, wanted, key)
+    for bus in dict.fromkeys(wanted):
+        if bus in feeder.bus_names and not weights[[own == bus for own in at]].sum() > 0:
+            faults.append(f"{key}: bus {bus} has no load for agents to sit beside")
+    return faults
 
 
 def site_terminals(devices: Sequence[Device], feeder: Feeder) -> Tensor:

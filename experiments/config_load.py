@@ -5,9 +5,10 @@ from __future__ import annotations
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from gradmap.envs.config import TaskConfig
+from gradmap.envs.kinds import HandOver
 from gradmap.experiments.config import CompareConfig, RunConfig
 from gradmap.experiments.config_files import Model, load_yaml, merge, suggest, validate
 from gradmap.experiments.registry import METHODS, MethodSpec, method_spec
@@ -277,8 +278,25 @@ def _of_feeder(feeder: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
     placement = given.get("placement")
     is_listed = isinstance(placement, Mapping) and placement.get("csv") is not None
-    dumped: dict[str, Any] = RunConfig(task=own_task(feeder)).model_dump(mode="json")["task"]
+    task = own_task(feeder, **_handed_over(given))
+    dumped: dict[str, Any] = RunConfig(task=task).model_dump(mode="json")["task"]
     return {**dumped, "difficulty": None} if is_listed else dumped
+
+
+def _handed_over(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a task decides on the number of agents and on sizes, if devices are handed over."""
+    hand_over = given.get("hand_over")
+    is_usable = isinstance(hand_over, list | tuple) and set(map(str, hand_over)) <= set(
+        get_args(HandOver)
+    )
+    if not hand_over or not is_usable:
+        return {}  # what is at fault is found where the whole task is checked
+    found: dict[str, Any] = {"hand_over": tuple(hand_over)}
+    if isinstance(given.get("num_agents"), int):
+        found["num_agents"] = given["num_agents"]
+    elif "mix" in given:
+        found["num_agents"] = TaskConfig().num_agents
+    return found
 
 
 def _published(name: str) -> dict[str, Any]:

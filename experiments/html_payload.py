@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from gradmap.envs.config import TaskConfig
+from gradmap.envs.fleet import agent_counts
 from gradmap.envs.task_feeder import load_task_feeder
 from gradmap.experiments.compare_table import calibration
 from gradmap.experiments.config import CompareConfig
@@ -88,7 +89,7 @@ def _task(results: Results, task: str) -> dict[str, Any]:
     }
     steps = setting.scenarios.steps_per_day
     num_days = 4 if len(results.tasks) <= _SEVERAL_TASKS else 2
-    counts = setting.mix.counts(setting.num_agents)
+    counts = agent_counts(setting, feeder)
     return {
         "name": task,
         "title": f"{setting.name}, {setting.num_agents:,} agents",

@@ -26,6 +26,8 @@ class BatteryFleet:
         wear_usd_per_kwh: Wear for each kWh through the terminals.
         kvar_per_kw: Reactive power drawn with each kW drawn, and fed with each
             fed: what it does to the voltage is then the stronger.
+        start_share: Share of the capacity that is stored at midnight; NaN
+            where every day draws its own, None where all do.
     """
 
     p_max_kw: Tensor
@@ -34,6 +36,7 @@ class BatteryFleet:
     wear_usd_per_kwh: Tensor
     kvar_per_kw: float = 0.0
     kind: str = "battery"
+    start_share: Tensor | None = None
 
     @property
     def num_devices(self) -> int:
@@ -41,8 +44,11 @@ class BatteryFleet:
         return self.p_max_kw.numel()
 
     def initial_state(self, draws: Tensor, temp_mean_degc: Tensor) -> Tensor:
-        """Starts the day between 30 and 70 % full; see `Fleet.initial_state`."""
+        """Starts between 30 and 70 % full, or at `start_share`; see `Fleet.initial_state`."""
         energy = self.energy_max_kwh * (0.3 + 0.4 * draws)
+        if self.start_share is not None:
+            known = self.energy_max_kwh * self.start_share
+            energy = torch.where(known.isnan(), energy, known)
         return torch.stack((energy, energy), dim=-1)
 
     def step(

@@ -7,11 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from gradmap.envs.config import AgentMix, TaskConfig
 from gradmap.envs.fleet import build_agents, real_devices
 from gradmap.envs.placement import Placement, read_devices
 from gradmap.envs.sites import load_kw
+from gradmap.experiments.config_load import load_run_config
 from gradmap.feeders.errors import GradmapError
 
 HEADER = "bus,phase,device,size_kw\n"
@@ -31,6 +33,14 @@ def task(**more):
     return dataclasses.replace(TaskConfig(), **more)
 
 
+def buses_by_kind(agents, feeder):
+    buses = [feeder.node_bus[feeder.terminals.node_from[t]] for t in agents.terminal]
+    return {
+        kind: {bus for bus, other in zip(buses, agents.kinds, strict=True) if other == kind}
+        for kind in dict.fromkeys(agents.kinds)
+    }
+
+
 def test_agents_sit_at_the_buses_named(task_feeder):
     config = task(num_agents=100, placement=Placement(buses=("48", "76")))
     agents = build_agents(config, task_feeder)
@@ -42,6 +52,66 @@ def test_buses_at_fault_are_named_together(task_feeder):
     config = task(placement=Placement(buses=("48", "4x8", "149")))
     with pytest.raises(GradmapError, match=r"no bus 4x8 .*did you mean 48.*bus 149 has no load"):
         build_agents(config, task_feeder)
+
+
+def test_each_device_type_has_places_of_its_own(task_feeder):
+    buses_of = {"battery": ("48", "76"), "generator": ("65",)}
+    config = task(num_agents=100, placement=Placement(buses_of=buses_of))
+    agents, free = (build_agents(c, task_feeder) for c in (config, task(num_agents=100)))
+    at = buses_by_kind(agents, task_feeder)
+    assert at["battery"] == {"48", "76"}
+    assert at["generator"] == {"65"}
+    assert len(at["heat_pump"]) > 20  # in proportion to load
+    batteries = sum(kind == "battery" for kind in agents.kinds)
+    assert torch.equal(agents.fleets[1].p_max_kw, free.fleets[1].p_max_kw)
+    pumps = slice(batteries, batteries + agents.fleets[1].num_devices)
+    assert torch.equal(agents.terminal[pumps], free.terminal[pumps])
+
+
+def test_other_device_types_keep_to_the_list_of_all(task_feeder):
+    placement = Placement(buses=("1", "76"), buses_of={"battery": ("48",)})
+    agents = build_agents(task(num_agents=60, placement=placement), task_feeder)
+    at = buses_by_kind(agents, task_feeder)
+    assert at == {"battery": {"48"}, "heat_pump": {"1", "76"}, "generator": {"1", "76"}}
+
+
+def test_places_of_types_at_fault_are_named_together(task_feeder):
+    placement = Placement(buses=("4x8",), buses_of={"battery": ("149",), "heat_pump": ("zz",)})
+    with pytest.raises(GradmapError) as error:
+        build_agents(task(placement=placement), task_feeder)
+    for part in (
+        "placement.buses: the feeder has no bus 4x8",
+        "placement.buses_of.battery: bus 149 has no load",
+        "placement.buses_of.heat_pump: the feeder has no bus zz",
+    ):
+        assert part in str(error.value)
+    with pytest.raises(GradmapError) as error:
+        task(placement=Placement(buses_of={"boiler": ("48",), "battery": (), "ev_charger": ("1",)}))
+    for part in (
+        "placement.buses_of names 'boiler', expected some of battery,",
+        "placement.buses_of.battery names no bus",
+        "buses_of names places for ev_charger, of which mix has none",
+    ):
+        assert part in str(error.value)
+    with pytest.raises(GradmapError, match=r"placement.buses_of and placement.csv are both given"):
+        task(placement=Placement(buses_of={"battery": ("48",)}, csv="devices.csv"))
+
+
+def test_yaml_gives_a_list_for_each_type(tmp_path):
+    path = tmp_path / "task.yaml"
+    text = "task: {placement: {buses_of: {battery: ['48', '76'], heat_pump: ['1']}}}"
+    path.write_text(text, encoding="utf-8")
+    config = load_run_config("idle", path)
+    expected = Placement(buses_of={"battery": ("48", "76"), "heat_pump": ("1",)})
+    assert config.task.placement == expected
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+    assert load_run_config("idle", again).task == config.task
+    path.write_text("task: {placement: {buses_of: {battery: 48, heat_pump: [1]}}}", "utf-8")
+    with pytest.raises(GradmapError) as error:
+        load_run_config("idle", path)
+    for part in ("buses_of.battery: expected a valid tuple", "buses_of.heat_pump.0: expected a"):
+        assert part in str(error.value)
 
 
 def test_a_file_says_everything(task_feeder, write):
