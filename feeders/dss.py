@@ -23,6 +23,7 @@ from gradmap.feeders.dss_engine import (
 from gradmap.feeders.dss_freeze import freeze
 from gradmap.feeders.dss_journal import Journal
 from gradmap.feeders.dss_linear import read_elements, read_source, sum_admittances
+from gradmap.feeders.dss_names import duplicate_faults
 from gradmap.feeders.dss_plants import read_plants
 from gradmap.feeders.dss_read import (
     read_branches,
@@ -162,6 +163,7 @@ def _read(engine: Engine, subject: str, on_unsupported: OnUnsupported) -> Feeder
     node_names = tuple(str(node).lower() for node in circuit.YNodeOrder)
     num_nodes = len(node_names)
     elements = read_elements(circuit)
+    raise_faults(subject, duplicate_faults(element.name for element in elements))
     odd = {**unsupported(circuit, elements), **regulator_faults(circuit)}
     held = [element for element in elements if element.name not in odd]
     buses, kv_base, xy = read_buses(circuit)

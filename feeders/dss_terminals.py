@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradmap.feeders.dss_linear import Element
+from gradmap.feeders.dss_names import unique_names
 from gradmap.feeders.model import (
     GROUND,
     BoolArray,
@@ -80,6 +81,8 @@ def read_terminals(circuit: Any, elements: Sequence[Element]) -> Terminals:
         if element.kind in GENERATOR_KINDS:
             rows += _generator_rows(circuit, element)
     columns = dict(zip(_Row._fields, zip(*rows, strict=True), strict=True)) if rows else {}
+    if rows:
+        columns["name"] = unique_names(columns["name"], columns["kind"], columns["load"])
     fields: dict[str, Any] = {}
     for name in _Row._fields:
         values = columns.get(name, ())

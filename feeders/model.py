@@ -75,7 +75,8 @@ class Terminals(Frozen):
     Attributes:
         name: The element's own, `one`, or with `.1` .. `.3` if it has several
             phases. A load's stands alone; others have their class before it,
-            `generator.g1`.
+            `generator.g1`. So has a load whose name another terminal has: no
+            two are the same.
         load: Name of the element that the terminal belongs to.
         kind: Its class: `load`, `generator`, `pvsystem` or `storage`.
         node_from: Index of the first node.

@@ -160,3 +160,50 @@ def test_what_lies_at_one_node_is_refused(case, write_circuit, read_and_compare)
     with pytest.raises(GradmapError, match=r"\.x has a phase with both ends at one node"):
         Feeder.from_dss(path)
     assert len(read_and_compare(path, on_unsupported="freeze").frozen) == 1
+
+
+# What is written, and the names of its terminals.
+ALIKE = {
+    "three phases and one": (
+        "New Load.x Bus1=b kV=0.4 kW=9\nNew Load.x.1 Bus1=b.1 Phases=1 kV=0.23 kW=3\n",
+        ("load.x.1", "load.x.2", "load.x.3", "x.1"),
+    ),
+    "one and three phases": (
+        "New Load.x.1 Bus1=b.1 Phases=1 kV=0.23 kW=3\nNew Load.x Bus1=b kV=0.4 kW=9\n",
+        ("x.1", "load.x.1", "load.x.2", "load.x.3"),
+    ),
+    "the way out is taken as well": (
+        "New Load.x Bus1=b kV=0.4 kW=9\nNew Load.x.2 Bus1=b.1 Phases=1 kV=0.23 kW=3\n"
+        "New Load.load.x Bus1=b kV=0.4 kW=9\nNew Load.load.x.3 Bus1=b.3 Phases=1 kV=0.23 kW=3\n",
+        (
+            *("load.load.x.1", "load.load.x.2", "load.load.x.3", "x.2"),
+            *("load.load.load.x.1", "load.load.load.x.2", "load.load.load.x.3", "load.x.3"),
+        ),
+    ),
+    "three phases twice": (
+        "New Load.x Bus1=b kV=0.4 kW=9\nNew Load.x.1 Bus1=b kV=0.4 kW=3\n",
+        ("x.1", "x.2", "x.3", "x.1.1", "x.1.2", "x.1.3"),
+    ),
+    "a load and a generator": (
+        "New Load.generator.x Bus1=b.1 Phases=1 kV=0.23 kW=3\n"
+        "New Generator.x Bus1=b.1 Phases=1 kV=0.23 kW=3\n",
+        ("load.generator.x", "generator.x"),
+    ),
+    "generators": (
+        "New Generator.x Bus1=b kV=0.4 kW=9\nNew Generator.x.1 Bus1=b.1 Phases=1 kV=0.23 kW=3\n",
+        (*(f"generator.generator.x.{k}" for k in (1, 2, 3)), "generator.x.1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_no_two_terminals_have_a_name(case, write_circuit, read_and_compare):
+    text, names = ALIKE[case]
+    assert read_and_compare(write_circuit(text)).terminals.name == names
+
+
+@pytest.mark.parametrize("on_unsupported", ["raise", "freeze"])
+def test_elements_of_one_name_are_refused(on_unsupported, write_circuit):
+    body = "Set AllowDuplicates=Yes\nNew Load.x Bus1=b kV=0.4 kW=9\nNew Load.X Bus1=b kV=0.4\n"
+    with pytest.raises(GradmapError, match=r"several elements are called load.x: a name for each"):
+        Feeder.from_dss(write_circuit(body), on_unsupported=on_unsupported)
