@@ -60,11 +60,13 @@ class Arguments:
     Attributes:
         page: The page.
         compare: `table.json` of a comparison.
+        speed: The same of a race over several seeds, `make speed`.
         validate: What `gradmap validate --json` wrote.
     """
 
     page: pathlib.Path = pathlib.Path("README.md")
     compare: pathlib.Path = pathlib.Path("results/quick/table.json")
+    speed: pathlib.Path = pathlib.Path("results/speed/table.json")
     validate: pathlib.Path = pathlib.Path("results/validate.json")
 
 
@@ -87,6 +89,10 @@ def run(words: Sequence[str]) -> int:
         blocks |= compare_blocks(read_report(arguments.compare))
     else:
         print(f"{arguments.compare} is not there (make compare writes it): its tables stay")
+    if arguments.speed.exists():
+        blocks["target"] = speed_block(read_report(arguments.speed))
+    else:
+        print(f"{arguments.speed} is not there (make speed writes it): its tables stay")
     if arguments.validate.exists():
         blocks["validate"] = validate_block(_read(arguments.validate))
     else:
@@ -156,7 +162,7 @@ def read_report(path: pathlib.Path) -> Report:
 
 
 def compare_blocks(report: Report) -> dict[str, str]:
-    """The tables of a comparison by marker: `compare`, `stress` and `target`.
+    """The tables of a comparison by marker: `compare` and `stress`.
 
     Args:
         report: What was found.
@@ -167,8 +173,17 @@ def compare_blocks(report: Report) -> dict[str, str]:
         *calibration_lines(report.rows),
         *failure_lines(report.rows),
     ]
-    blocks = {"compare": "\n\n".join(main), "target": race_tables(report.races)}
-    return {**blocks, **({"stress": stress_table(report)} if report.stress else {})}
+    stress = {"stress": stress_table(report)} if report.stress else {}
+    return {"compare": "\n\n".join(main), **stress}
+
+
+def speed_block(report: Report) -> str:
+    """The tables of a race to the validation target.
+
+    Args:
+        report: What was found.
+    """
+    return f"{report.task_line()}. {setting(report)}\n\n{race_tables(report.races)}"
 
 
 def validate_block(report: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ def test_a_page_is_filled(results: Results, tmp_path: pathlib.Path) -> None:
     validation.write_text(json.dumps(VALIDATION))
     page.write_text(PAGE)
     words = ["--page", str(page), "--compare", str(tmp_path / "table.json")]
-    words += ["--validate", str(validation)]
+    words += ["--validate", str(validation), "--speed", str(tmp_path / "table.json")]
     assert readme.run(words) == 0
     text = page.read_text()
     assert text.startswith("# A page\n\n<!-- compare:begin -->\n\nieee123-mixed-v1: 1,000 agents")
@@ -88,9 +88,12 @@ def test_reports_that_are_not_there_leave_the_page(
 ) -> None:
     page, nowhere = tmp_path / "page.md", str(tmp_path / "nowhere.json")
     page.write_text(PAGE)
-    assert readme.run(["--page", str(page), "--compare", nowhere, "--validate", nowhere]) == 0
+    words = [w for key in ("compare", "speed", "validate") for w in (f"--{key}", nowhere)]
+    assert readme.run(["--page", str(page), *words]) == 0
     assert page.read_text() == PAGE
-    assert "make compare writes it" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "make compare writes it" in told
+    assert "make speed writes it" in told
 
 
 def test_a_marker_must_be_there_once() -> None:
