@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.resources
 import logging
 import pathlib
 import shlex
@@ -27,11 +28,19 @@ are kept, so that a comparison that was stopped goes on where it was."""
 FAILED_CODE = 1
 """Exit code where a run has no figures."""
 
-CHECKPOINTS = pathlib.Path(__file__).parent / "checkpoints" / "quick"
-"""Policies of the quick comparison, in the repository and not in the wheel."""
-
 DEFAULT = "quick"
 """The comparison that is made where none is named."""
+
+
+def checkpoints(name: str = DEFAULT) -> pathlib.Path:
+    """Folder of the policies of a comparison that come with the package, if they do.
+
+    Args:
+        name: The comparison.
+    """
+    return (
+        pathlib.Path(str(importlib.resources.files("gradmap.experiments"))) / "checkpoints" / name
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +60,8 @@ class Arguments:
         ray_address: Ray cluster to join, such as `auto`; none for what
             RAY_ADDRESS says, or else for a private one on this machine.
         from_checkpoints: Train nothing: judge the policies that `gradmap
-            export` has kept in this folder; if it is not named, those of the
-            quick comparison in the repository.
+            export` has kept in this folder; if it is not named, those that
+            come with the package (of the quick comparison).
         plots: Whether to draw plots and report.
         settings: The comparison.
     """
@@ -100,6 +109,8 @@ def run(command: str, words: Sequence[str]) -> int:
         print(f"stopped, every run saved in {out / 'runs'}; continue with: {line}")
         return EXIT_CODE
     _report(out, arguments.plots)
+    if source is not None:
+        _say_moved(source, out)
     if all(job.state == "done" for job in jobs):
         return 0
     if any(job.state == "failed" for job in jobs):
@@ -109,12 +120,12 @@ def run(command: str, words: Sequence[str]) -> int:
 
 def _arguments(words: list[str]) -> Arguments:
     """Reads the command line in two passes: what the defaults are, then all."""
-    words = _name_checkpoints(words)
     first = words.pop(0) if words and not words[0].startswith("-") else None
     option = take_option(words, "--config")
     if first is not None and option is not None:
         raise GradmapError(f"gradmap compare: {first} and --config {option}: name one of them")
     config = first or option or DEFAULT
+    words = _name_checkpoints(words, pathlib.Path(config).stem)
     feeder, task = take_feeder(words), take_option(words, "--task.name")
     settings = load_compare_config(config, feeder, task)
     default = Arguments(config=config, feeder=feeder, settings=settings)
@@ -130,14 +141,26 @@ def _folder(arguments: Arguments) -> str:
     return stem if arguments.feeder is None and name == own else f"{stem}-{name}"
 
 
-def _name_checkpoints(words: list[str]) -> list[str]:
-    """Puts the default after `--from-checkpoints` where no folder follows it."""
+def _name_checkpoints(words: list[str], name: str) -> list[str]:
+    """Puts the package's own after `--from-checkpoints` where no folder follows it."""
     option = "--from-checkpoints"
     if option in words:
         after = words.index(option) + 1
         if after == len(words) or words[after].startswith("-"):
-            return [*words[:after], str(CHECKPOINTS), *words[after:]]
+            return [*words[:after], str(checkpoints(name)), *words[after:]]
     return words
+
+
+def _say_moved(source: pathlib.Path, out: pathlib.Path) -> None:
+    """Says whether the figures are those of the comparison that the policies are of."""
+    from gradmap.experiments.policy_files import moved_figures
+    from gradmap.experiments.results import load_results
+
+    moved = moved_figures(source, load_results(out))
+    for phrase in moved:
+        print(phrase)
+    if not moved:
+        print("every policy's figures are those that it was exported with, to the digits shown")
 
 
 def _report(out: pathlib.Path, has_plots: bool) -> None:

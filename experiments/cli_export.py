@@ -12,7 +12,8 @@ from gradmap.experiments.arguments import parse
 
 DESCRIPTION = """\
 Keeps the best policies of a finished comparison as small files, from which
-`gradmap compare --from-checkpoints DEST` draws its table again."""
+`gradmap compare --from-checkpoints DEST` draws its table again. Each is rounded
+as far as leaves its figures on the days of the table as they are."""
 
 
 @dataclasses.dataclass(frozen=True)

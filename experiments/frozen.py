@@ -8,8 +8,10 @@ table. It needs neither the method nor what the method needs.
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +32,9 @@ Tensors = dict[str, Tensor]
 
 KIND = "frozen"
 """Key of a checkpoint's meta data that says what of a policy it holds."""
+
+ACTORS, RULES, ACTIONS = "actors", "rules", "actions"
+"""What it says: networks, nothing but their configuration, or actions of known days."""
 
 _PRICES = "multiplier."
 
@@ -56,12 +61,17 @@ class Frozen(Untrained):
         return None if bound is None else torch.tensor(bound, dtype=torch.float64)
 
 
-def freeze(run: Assembly, split: str) -> tuple[Tensors, dict[str, Any]]:
+def freeze(
+    run: Assembly, split: str, judged: pathlib.Path | None = None
+) -> tuple[Tensors, dict[str, Any]]:
     """Takes out what a policy is made of.
 
     Args:
         run: A run with its state.
         split: Days whose actions are kept of a method that is no network.
+        judged: Arrays that its judgement on these days has kept. Without
+            them, or where they hold no actions, the days are played again,
+            which may take minutes and is said in a line for each batch.
 
     Returns:
         Tensors, and meta data as JSON can hold it. Rules need no tensors:
@@ -71,36 +81,54 @@ def freeze(run: Assembly, split: str) -> tuple[Tensors, dict[str, Any]]:
     tensors = {f"{_PRICES}{k}": v.detach() for k, v in (run.trainer.multipliers or {}).items()}
     meta: dict[str, Any] = {}
     if isinstance(policy, Actors):
-        meta[KIND] = "actors"
+        meta[KIND] = ACTORS
         meta["hidden"] = list(getattr(run.config, str(spec.settings)).hidden)
         tensors.update({f"actors.{k}": v.detach() for k, v in policy.state_dict().items()})
     elif spec.is_decentralised:
-        meta[KIND] = "rules"
+        meta[KIND] = RULES
     else:
-        meta[KIND] = "actions"
-        tensors = {}  # a price for each day and step of the reference: no use without it
-        tensors["days"], tensors["action"] = record(run, policy, split)
+        meta[KIND] = ACTIONS
+        days = pick_days(run.core, split)
+        action = _judged_action(run.core, days, judged)
+        if action is None:
+            action = record(run, policy, days)
+        # A price for each day and step of the reference is of no use without it.
+        tensors = {"days": days, "action": action}
     find_bound = getattr(run.trainer, "lower_bound_usd", None)
     bound = None if find_bound is None else find_bound()
     meta["lower_bound_usd"] = None if bound is None else bound.tolist()
     return tensors, meta
 
 
-def record(run: Assembly, policy: Policy, split: str) -> tuple[Tensor, Tensor]:
-    """Runs a policy, and keeps what it does.
+def record(run: Assembly, policy: Policy, days: Tensor) -> Tensor:
+    """Runs a policy, and keeps what it does; prints how far it is.
 
     Args:
         run: The run.
         policy: Its policy.
-        split: The days.
+        days: The days. `[day]`
 
     Returns:
-        Days, `[day]`, and actions in [-1, 1], `[day, time, agent]`.
+        Actions in [-1, 1]. `[day, time, agent]`
     """
-    days = pick_days(run.core, split)
+    parts: list[Tensor] = []
     with torch.no_grad():
-        parts = [rollout(run.core, policy, d) for d in days.split(run.config.evaluation_batch)]
-    return days, torch.cat([part.action for part in parts])
+        for some in days.split(run.config.evaluation_batch):
+            done = sum(map(len, parts))
+            print(f"{run.spec.name}: {done} of {len(days)} days played again", flush=True)
+            parts.append(rollout(run.core, policy, some).action)
+    return torch.cat(parts)
+
+
+def _judged_action(core: Core, days: Tensor, judged: pathlib.Path | None) -> Tensor | None:
+    """Actions that a judgement has kept of the same days; None where it has not."""
+    if judged is None or not judged.is_file():
+        return None
+    with np.load(judged, allow_pickle=False) as kept:
+        dates = [core.scenarios.date[day] for day in days.tolist()]
+        if "action" not in kept.files or kept["date"].tolist() != dates:
+            return None
+        return torch.from_numpy(kept["action"])
 
 
 def load_run(
@@ -123,7 +151,7 @@ def load_run(
     meta: dict[str, Any] = {}
     if checkpoint.is_file():
         tensors, meta = load_checkpoint(checkpoint, task_label(config.task))
-    if meta.get(KIND) in (None, "rules"):
+    if meta.get(KIND) in (None, RULES):
         run = assemble(config, stress)
         try:
             return run, load_state(checkpoint, run)
@@ -135,13 +163,20 @@ def load_run(
     # Any method that needs nothing gives the environment.
     core = assemble(config.model_copy(update={"method": "idle"}), stress).core
     prices = {k.removeprefix(_PRICES): v for k, v in tensors.items() if k.startswith(_PRICES)}
-    policy = _policy(core, tensors, meta)
+    policy = frozen_policy(core, tensors, meta)
     trainer = Frozen(policy, prices or None, meta.get("lower_bound_usd"))
     return Assembly(config, method_spec(config.method), core, cast(Trainer, trainer)), meta
 
 
-def _policy(core: Core, tensors: Tensors, meta: dict[str, Any]) -> Policy:
-    if meta[KIND] == "actions":
+def frozen_policy(core: Core, tensors: Tensors, meta: Mapping[str, Any]) -> Policy:
+    """Makes a policy of what `freeze` took out of it; rules excepted, which need their method.
+
+    Args:
+        core: The environment.
+        tensors: Its tensors; others, such as prices, are left alone.
+        meta: What was kept beside them.
+    """
+    if meta[KIND] == ACTIONS:
         return OpenLoopPolicy(tensors["days"], tensors["action"].to(core.device))
     hidden, seed = tuple(meta["hidden"]), torch.Generator().manual_seed(0)
     actors = Actors(core.num_agents, core.num_features, hidden, seed)

@@ -75,7 +75,8 @@ def _load(path: pathlib.Path) -> Arrays | None:
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "v_pu_opendss"}
+        unused = ("v_pu_opendss", "action")
+        return {name: file[name] for name in file.files if name not in unused}
 
 
 def _mean_temperature(kept: dict[str, Arrays], num_days: int) -> npt.NDArray[np.float64]:

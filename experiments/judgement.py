@@ -55,7 +55,11 @@ def judge_run(
         core, spec = assembly.core, assembly.spec
         played = _play(assembly, split, stress)
         found = {engine: judge(core, played, engine) for engine in engines}
-        _keep_arrays(folder, assembly, found, trace(core, played), f"{split}-{checkpoint}")
+        extra = trace(core, played)
+        if not spec.is_decentralised:
+            # Finding them again may take minutes: `gradmap export` takes these.
+            extra["action"] = played.action.astype(np.float32)
+        _keep_arrays(folder, assembly, found, extra, f"{split}-{checkpoint}")
         bounds = _lower_bounds(assembly)
     return {
         **_facts(folder),
@@ -198,10 +202,10 @@ def _keep_arrays(
     folder: RunFolder,
     run: Assembly,
     found: dict[Engine, Evaluation],
-    traces: dict[str, Any],
+    extra: dict[str, Any],
     name: str,
 ) -> None:
-    """Keeps monitored voltages, the method's prices and some agents' days, for plots and study."""
+    """Keeps monitored voltages, the method's prices and what else is given, for plots and study."""
     core, feeder = run.core, run.core.feeder
     monitored = core.limits.monitored.cpu().numpy()
     arrays: dict[str, Any] = {f"v_pu_{engine}": each.v_pu for engine, each in found.items()}
@@ -211,4 +215,4 @@ def _keep_arrays(
     arrays["date"] = np.array(next(iter(found.values())).dates)
     path = folder.path / "evaluation" / f"{name}.npz"
     with replacing(path) as aside:
-        np.savez_compressed(aside, **arrays, **traces)
+        np.savez_compressed(aside, **arrays, **extra)

@@ -5,31 +5,39 @@
         config.yaml                its configuration
         manifest.json              where and with what it was trained
         metrics.jsonl              its judgements in training
-        policy.json, policy.npz    the best policy: halves, or bytes for actions
+        figures.json               what the comparison found on the days of the table
+        policy.json, policy.npz    the best policy, rounded as far as its figures allow
 
 Nothing in them is executed: `policy.npz` is read without pickle.
+`gradmap.experiments.policy_rounding` says how numbers lie in it.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import functools
+import hashlib
 import json
+import lzma
+import multiprocessing
 import pathlib
 import shutil
+import zipfile
 from typing import Any
 
 import numpy as np
-import torch
 
 from gradmap.algorithms.checkpoint import save_checkpoint
-from gradmap.baselines.foresight import OpenLoopPolicy
-from gradmap.experiments.assembly import Assembly
 from gradmap.experiments.compare_jobs import Job, plan_jobs
 from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import load_compare_config, own_values, run_configs
-from gradmap.experiments.evaluate import evaluate
+from gradmap.experiments.evaluate import pick_days
 from gradmap.experiments.files import write_json, write_text, write_yaml
-from gradmap.experiments.frozen import KIND, Tensors, freeze, load_run
+from gradmap.experiments.frozen import Tensors, freeze, load_run
+from gradmap.experiments.judgement import load_judgement, number
+from gradmap.experiments.manifest import num_cores
+from gradmap.experiments.policy_rounding import SHOWN, Arrays, fewest_bits, unpack_all
 from gradmap.experiments.results import Results, RunResult, load_results, run_folder
 from gradmap.experiments.runs import RunFolder
 from gradmap.feeders.errors import GradmapError
@@ -38,16 +46,14 @@ from gradmap.feeders.files import replacing
 MARK = "from-checkpoints.txt"
 """File of a comparison's folder that says which checkpoints it was drawn from."""
 
-COST_TOLERANCE = 1e-3
-"""How far the cost of rounded actions may be from that of the actions themselves."""
+RUNS_A_PROCESS = 4
+"""Runs that are worth a process of their own, which takes seconds to start."""
 
-_BYTE = 127.0
-
-_LIMITS = ("node_step_violation_pct", "thermal_overload_step_pct")
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, lzma.LZMAError)
 
 
 def export_comparison(out: pathlib.Path, dest: pathlib.Path) -> list[RunResult]:
-    """Keeps the best policies of a comparison as small files.
+    """Keeps the best policies of a comparison as small files, and prints a line for each.
 
     Args:
         out: The comparison's folder.
@@ -73,8 +79,7 @@ def export_comparison(out: pathlib.Path, dest: pathlib.Path) -> list[RunResult]:
     methods = tuple(dict.fromkeys(run.method for run in done))
     kept = results.config.model_copy(update={"methods": methods})
     _write_config(dest, kept)
-    for run in done:
-        _export_run(results, run, dest / run.method / f"seed-{run.seed}")
+    _export_runs(done, results.config.split, dest)
     return [run for run in results.runs if run.status != "done"]
 
 
@@ -95,18 +100,18 @@ def restore_comparison(source: pathlib.Path, out: pathlib.Path) -> list[Job]:
     """
     if not (source / "config.yaml").is_file():
         raise GradmapError(
-            f"{source} holds no checkpoints; they come with the repository, not with the "
-            "installed package: name their folder"
+            f"{source} holds no checkpoints; give a folder that `gradmap export` has made, or "
+            "none, for those of the quick comparison"
         )
-    mark = out / MARK
+    mark, own = out / MARK, f"sha256 {_fingerprint(source)}"
     is_other = (out / "config.yaml").exists() and not mark.exists()
-    if is_other or (mark.exists() and mark.read_text("utf-8").strip() != str(source.resolve())):
+    if is_other or (mark.exists() and mark.read_text("utf-8").splitlines()[-1:] != [own]):
         raise GradmapError(f"{out} holds another comparison; choose another --out, or delete it")
     config = load_compare_config(source / "config.yaml")
     # Actions were recorded on the days of the table alone.
     config = config.model_copy(update={"splits": config.splits[:1]})
     _write_config(out, config)
-    write_text(mark, f"{source.resolve()}\n")
+    write_text(mark, f"{source.resolve()}\n{own}\n")
     for key in run_configs(config):
         slim, folder = source / key.method / f"seed-{key.seed}", run_folder(out, key)
         if slim.is_dir() and not folder.exists():
@@ -114,13 +119,67 @@ def restore_comparison(source: pathlib.Path, out: pathlib.Path) -> list[Job]:
     return [job for job in plan_jobs(config, out, is_checked=False) if job.folder.exists()]
 
 
+def moved_figures(source: pathlib.Path, results: Results) -> list[str]:
+    """Figures that are not, to the digits shown, those of the comparison that was exported.
+
+    They may move a little where another processor or another version of torch
+    rounds otherwise.
+
+    Args:
+        source: Folder that `export_comparison` has made.
+        results: The comparison, judged anew.
+
+    Returns:
+        A phrase for each.
+
+    Raises:
+        GradmapError: If its figures cannot be read.
+    """
+    moved = []
+    for run in results.runs:
+        path = source / run.method / f"seed-{run.seed}" / "figures.json"
+        judged = run.judgements.get(results.config.split)
+        if judged is None or not path.parent.is_dir():
+            continue
+        found = judged["engines"]["torch"]["metrics"]
+        for name, was in load_judgement(path).items():
+            if number(found.get(name)) != number(was):
+                phrase = f"{name} {number(found.get(name))}, was {number(was)}"
+                moved.append(f"{run.method}, seed {run.seed}: {phrase}")
+    return moved
+
+
+def _fingerprint(source: pathlib.Path) -> str:
+    """Digest of all that a folder holds: a renewed one is another."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(source).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
 def _write_config(folder: pathlib.Path, config: CompareConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_yaml(folder / "config.yaml", config.model_dump(mode="json"))
 
 
-def _export_run(results: Results, run: RunResult, dest: pathlib.Path) -> None:
-    folder = RunFolder.open(run.folder)
+def _export_runs(runs: list[RunResult], split: str, dest: pathlib.Path) -> None:
+    """Exports runs, several at a time where they are many."""
+    export = functools.partial(_export_run, split, dest)
+    workers = min(num_cores() or 1, -(-len(runs) // RUNS_A_PROCESS))
+    if workers == 1:
+        for run in runs:
+            print(export(run), flush=True)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+        for line in pool.map(export, runs):
+            print(line, flush=True)
+
+
+def _export_run(split: str, root: pathlib.Path, run: RunResult) -> str:
+    """Exports a run, and says in how many bits."""
+    folder, dest = RunFolder.open(run.folder), root / run.method / f"seed-{run.seed}"
     dest.mkdir(parents=True)
     write_yaml(dest / "config.yaml", own_values(folder.config))
     manifest = folder.manifest()
@@ -129,47 +188,26 @@ def _export_run(results: Results, run: RunResult, dest: pathlib.Path) -> None:
     write_text(dest / "metrics.jsonl", "".join(rows))
     loaded, meta = load_run(folder.config, folder.checkpoint("best"))
     with contextlib.closing(loaded) as assembly:
-        tensors, about = freeze(assembly, results.config.split)
-        if about[KIND] == "actions":
-            tensors = _round_actions(assembly, tensors)
-        else:
-            tensors = {name: _halved(tensor) for name, tensor in tensors.items()}
+        judged = folder.path / "evaluation" / f"{split}-best.npz"
+        tensors, about = freeze(assembly, split, judged)
+        days, found = pick_days(assembly.core, split), run.judgements[split]["engines"]["torch"]
+        arrays, words, is_same = fewest_bits(assembly, tensors, about, days, found["metrics"])
+    write_json(dest / "figures.json", {name: found["metrics"][name] for name in SHOWN})
     write_json(dest / "policy.json", {**meta, **about})
-    with replacing(dest / "policy.npz") as aside, aside.open("wb") as file:
-        arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-        np.savez_compressed(file, **arrays)
+    _write_arrays(dest / "policy.npz", arrays)
+    size = (dest / "policy.npz").stat().st_size / 2**20
+    line = f"{run.method}, seed {run.seed}: {words}, {size:.2f} MiB"
+    if is_same:
+        return line
+    return f"{line}; figures are no longer those of {judged.with_suffix('.json')}: judge it anew"
 
 
-def _round_actions(run: Assembly, tensors: Tensors) -> Tensors:
-    """Rounds recorded actions as far as they keep the limits as well as they did."""
-    days, action = tensors["days"], tensors["action"]
-    whole = _judged(run, days, action)
-    for rounded in (torch.round(action * _BYTE).to(torch.int8), action.half()):
-        found = _judged(run, days, _exact(rounded))
-        is_close = abs(found["cost_usd_per_day"] - whole["cost_usd_per_day"]) <= (
-            COST_TOLERANCE * abs(whole["cost_usd_per_day"])
-        )
-        if is_close and all(found[name] <= whole[name] for name in _LIMITS):
-            return {"days": days, "action": rounded}
-    return {"days": days, "action": action}
-
-
-def _judged(run: Assembly, days: torch.Tensor, action: torch.Tensor) -> dict[str, float]:
-    policy = OpenLoopPolicy(days, action)
-    return evaluate(run.core, policy, days, run.config.evaluation_batch).metrics
-
-
-def _halved(tensor: torch.Tensor) -> torch.Tensor:
-    """In float16, where that can hold it."""
-    half = tensor.half() if tensor.is_floating_point() else tensor
-    return half if bool(torch.isfinite(half).all()) else tensor
-
-
-def _exact(tensor: torch.Tensor) -> torch.Tensor:
-    """What the rounded values stand for, in float32."""
-    if tensor.dtype == torch.int8:
-        return tensor.float() / _BYTE
-    return tensor.float() if tensor.is_floating_point() else tensor
+def _write_arrays(path: pathlib.Path, arrays: Arrays) -> None:
+    """As `numpy.savez_compressed`, but smaller; `numpy.load` reads it."""
+    with replacing(path) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_LZMA) as kept:
+        for name, array in arrays.items():
+            with kept.open(f"{name}.npy", "w") as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def _restore_run(slim: pathlib.Path, folder: pathlib.Path) -> None:
@@ -192,8 +230,8 @@ def _read_policy(slim: pathlib.Path) -> tuple[Tensors, dict[str, Any]]:
     try:
         meta: dict[str, Any] = json.loads((slim / "policy.json").read_text("utf-8"))
         with np.load(slim / "policy.npz", allow_pickle=False) as kept:
-            tensors = {name: _exact(torch.from_numpy(kept[name])) for name in kept.files}
-    except (OSError, ValueError, KeyError) as error:
+            tensors = unpack_all({name: kept[name] for name in kept.files})
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:120]
         raise GradmapError(f"{slim} holds no policy that can be read ({reason})") from None
     return tensors, meta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -14,9 +15,16 @@ import torch
 
 from gradmap.experiments import frozen
 from gradmap.experiments.cli import main
-from gradmap.experiments.cli_compare import CHECKPOINTS, _arguments
+from gradmap.experiments.cli_compare import _arguments, checkpoints
 from gradmap.experiments.config_load import RunKey
-from gradmap.experiments.policy_files import MARK, export_comparison, restore_comparison
+from gradmap.experiments.judgement import number
+from gradmap.experiments.policy_files import (
+    MARK,
+    export_comparison,
+    moved_figures,
+    restore_comparison,
+)
+from gradmap.experiments.policy_rounding import SHOWN
 from gradmap.experiments.results import load_results, run_folder
 from gradmap.experiments.runs import RunFolder
 from gradmap.feeders.errors import GradmapError
@@ -46,15 +54,19 @@ def table(out: pathlib.Path) -> dict[str, dict[str, str]]:
         return {row["method"]: row for row in csv.DictReader(file)}
 
 
-def test_the_table_is_drawn_again(compared: pathlib.Path, exported: pathlib.Path) -> None:
+def test_the_table_is_drawn_again(
+    compared: pathlib.Path, exported: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = compared.with_name("again")
     assert main(["compare", "--from-checkpoints", str(exported), "--out", str(out)]) == 0
     old, new = table(compared), table(out)
     assert list(new) == list(METHODS)
     for method, row in new.items():
         assert [row[name] for name in EXACT] == [old[method][name] for name in EXACT]
-        cost, expected = (float(each[method]["cost_usd_per_day"]) for each in (new, old))
-        assert cost == pytest.approx(expected, rel=2e-3)
+        for name in SHOWN:
+            found, expected = (number(float(each[method][name])) for each in (new, old))
+            assert found == expected, (method, name)
+    assert "every policy's figures are those" in capsys.readouterr().out
     assert (out / "multipliers.png").exists()
     # It does not go over a comparison that was trained.
     with pytest.raises(GradmapError, match="another comparison"):
@@ -62,13 +74,25 @@ def test_the_table_is_drawn_again(compared: pathlib.Path, exported: pathlib.Path
     assert not (compared / MARK).exists()
     # What is there and judged is kept.
     assert all(job.begin() is None for job in restore_comparison(exported, out))
+    # Figures that have moved are named.
+    other = compared.with_name("moved")
+    shutil.copytree(exported, other)
+    path = other / "rules" / "seed-0" / "figures.json"
+    figures = json.loads(path.read_text())
+    path.write_text(json.dumps({**figures, "discomfort_kh": 1e3}))
+    (phrase,) = moved_figures(other, load_results(out))
+    assert phrase.startswith("rules, seed 0: discomfort_kh")
+    assert phrase.endswith("was 1,000")
+    # And a folder that was renewed is another one.
+    with pytest.raises(GradmapError, match="another comparison"):
+        restore_comparison(other, out)
 
 
 def test_files_are_small_and_plain(exported: pathlib.Path) -> None:
     with np.load(exported / "gradmap" / "seed-0" / "policy.npz", allow_pickle=False) as kept:
-        assert {kept[name].dtype for name in kept.files} == {np.dtype(np.float16)}
+        assert {kept[name].dtype for name in kept.files} == {np.dtype(np.uint8)}
     with np.load(exported / "perfect-foresight" / "seed-0" / "policy.npz") as kept:
-        assert kept["action"].dtype in (np.int8, np.float16)
+        assert kept["action"].dtype in (np.int16, np.uint8)
         assert kept["action"].shape == (24, 48, 20)
     assert sum(file.stat().st_size for file in exported.rglob("*") if file.is_file()) < 300_000
     assert not list(exported.rglob("*.pt"))
@@ -78,13 +102,30 @@ def test_a_frozen_policy_acts_as_it_did(compared: pathlib.Path) -> None:
     folder = load_results(compared).of(TASK, "gradmap")[0].folder
     run, meta = frozen.load_run(*_of(folder))
     tensors, about = frozen.freeze(run, "test")
-    again = frozen._policy(run.core, tensors, about)
+    again = frozen.frozen_policy(run.core, tensors, about)
     observation = run.core.observe(run.core.reset(run.core.days("test")[:2]))
     assert torch.equal(again.act(observation), run.trainer.policy().act(observation))
     assert meta["method"] == "gradmap"
     multipliers = run.trainer.multipliers
     assert multipliers is not None
     assert {f"multiplier.{name}" for name in multipliers} <= set(tensors)
+
+
+def test_actions_are_taken_from_the_judgement(
+    compared: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = load_results(compared).of(TASK, "perfect-foresight")[0].folder
+    run, _ = frozen.load_run(*_of(folder))
+    kept, _ = frozen.freeze(run, "test", folder / "evaluation" / "test-best.npz")
+    assert not capsys.readouterr().out
+    played, _ = frozen.freeze(run, "test", folder / "evaluation" / "missing.npz")
+    assert "8 of 24 days played again" in capsys.readouterr().out
+    assert torch.equal(kept["action"], played["action"])
+    assert torch.equal(kept["days"], played["days"])
+    # Those of other days are not taken.
+    with pytest.raises(GradmapError, match="evaluate it on the split"):
+        frozen.freeze(run, "validation", folder / "evaluation" / "test-best.npz")
+    assert "days played again" in capsys.readouterr().out
 
 
 def test_recorded_actions_know_no_other_days(
@@ -147,7 +188,10 @@ def test_a_folder_with_something_else_is_not_replaced(
     assert (tmp_path / "mine.txt").exists()
 
 
-def test_the_repository_s_checkpoints_are_the_default() -> None:
-    assert _arguments(["--from-checkpoints"]).from_checkpoints == CHECKPOINTS
-    assert _arguments(["--from-checkpoints", "--no-plots"]).from_checkpoints == CHECKPOINTS
+def test_the_package_s_checkpoints_are_the_default() -> None:
+    own = checkpoints("quick")
+    assert _arguments(["--from-checkpoints"]).from_checkpoints == own
+    assert _arguments(["quick", "--from-checkpoints"]).from_checkpoints == own
+    assert _arguments(["--from-checkpoints", "--no-plots"]).from_checkpoints == own
     assert _arguments(["--from-checkpoints", "a"]).from_checkpoints == pathlib.Path("a")
+    assert _arguments(["smoke", "--from-checkpoints"]).from_checkpoints == checkpoints("smoke")
