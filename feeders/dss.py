@@ -31,7 +31,12 @@ from gradmap.feeders.dss_read import (
     read_regulators,
     regulator_faults,
 )
-from gradmap.feeders.dss_support import LINEAR_KINDS, study_faults, unsupported
+from gradmap.feeders.dss_support import (
+    HAS_OPEN_CONDUCTOR,
+    LINEAR_KINDS,
+    study_faults,
+    unsupported,
+)
 from gradmap.feeders.dss_terminals import read_terminals
 from gradmap.feeders.dss_text import one_line
 from gradmap.feeders.errors import GradmapError, raise_faults
@@ -170,8 +175,7 @@ def _read(engine: Engine, subject: str, on_unsupported: OnUnsupported) -> Feeder
     node_kv_base = np.array([kv_base[node.rpartition(".")[0]] for node in node_names])
     linear = [element for element in held if element.kind in LINEAR_KINDS]
     y = sum_admittances(linear, num_nodes)
-    faults = [f"{name} {reason}" for name, reason in odd.items() if on_unsupported == "raise"]
-    faults += ["on_unsupported='freeze' takes these as they rest"] if faults else []
+    faults = _odd_faults(odd, on_unsupported)
     faults += study_faults(circuit) + _bus_faults(buses, kv_base)
     faults += _lone_nodes(y.diagonal(), node_names)
     raise_faults(subject, faults)
@@ -198,6 +202,18 @@ def _read(engine: Engine, subject: str, on_unsupported: OnUnsupported) -> Feeder
         bus_xy=xy,
         plants=read_plants(circuit, held),
     )
+
+
+def _odd_faults(odd: Mapping[str, str], on_unsupported: OnUnsupported) -> list[str]:
+    """One phrase per element that is not supported, or that cannot be frozen."""
+    if on_unsupported == "raise":
+        faults = [f"{name} {reason}" for name, reason in odd.items()]
+        return [*faults, "on_unsupported='freeze' takes these as they rest"] if faults else []
+    return [
+        f"{name} {reason} and cannot be frozen: take it out, or write a load for each phase"
+        for name, reason in odd.items()
+        if reason == HAS_OPEN_CONDUCTOR
+    ]
 
 
 def _bus_faults(buses: Sequence[str], kv_base: Mapping[str, float]) -> list[str]:

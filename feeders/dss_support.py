@@ -9,6 +9,7 @@ from typing import Any
 from gradmap.feeders.dss_linear import Element
 from gradmap.feeders.dss_terminals import (
     GENERATOR_KINDS,
+    VARIABLE,
     is_nowhere,
     is_switched_on,
     read_generator,
@@ -34,6 +35,9 @@ _CONTROLS = {
     *("espvlcontrol", "upfccontrol"),
 }
 _LOAD_MODELS = tuple(int(model) for model in LoadModel if model < LoadModel.GENERATOR)
+HAS_OPEN_CONDUCTOR = "has an open conductor"
+"""Why a load or generator is refused whose current OpenDSS does not tell as it solves with it."""
+_FIXED_Q = (LoadModel.FIXED_KVAR, LoadModel.FIXED_REACTANCE)
 _SNAPSHOT_POWER_FLOW = 1  # Solution.LoadModel
 
 
@@ -76,13 +80,15 @@ def _load_reason(circuit: Any, element: Element) -> str:
         return f"has model {model}, expected one of {', '.join(map(str, _LOAD_MODELS))}"
     if model == LoadModel.ZIP and not any(load.ZIPV):
         return "has model 8 without its ZIPV"
+    if model in _FIXED_Q and int(load.Status) == VARIABLE and circuit.Solution.LoadMult != 1.0:
+        return f"has model {model}, whose Q the load multiplier moves below Vlowpu alone"
     return _place_reason(circuit, element)
 
 
 def _place_reason(circuit: Any, element: Element) -> str:
     if is_nowhere(circuit, element):
         return "has a phase with both ends at one node"
-    return "" if is_switched_on(circuit, element).all() else "has an open conductor"
+    return "" if is_switched_on(circuit, element).all() else HAS_OPEN_CONDUCTOR
 
 
 def _generator_reason(circuit: Any, element: Element, is_solved: bool) -> str:

@@ -22,8 +22,9 @@ from gradmap.feeders.model import (
 GENERATOR_KINDS = ("generator", "pvsystem", "storage")
 """Classes whose elements draw a negative power."""
 
-# Loads.Status: a fixed or exempt load does not follow the load multiplier.
-_VARIABLE = 0
+VARIABLE = 0
+"""`Loads.Status` of a load that follows the load multiplier."""
+
 # By the element's own number of its model. A PV system's or storage's 1 and 2
 # are a generator's.
 _GENERATOR_LAWS = {
@@ -101,7 +102,7 @@ def _load_rows(circuit: Any, element: Element) -> list[_Row]:
     kv = float(load.kV)
     if not is_delta and num_phases in _LINE_TO_LINE:
         kv /= 3.0**0.5
-    is_variable = int(load.Status) == _VARIABLE
+    is_variable = int(load.Status) == VARIABLE
     scale = (float(circuit.Solution.LoadMult) if is_variable else 1.0) / num_phases
     model = int(load.Model)
     pairs = node_pairs(element.nodes, num_phases, is_delta)

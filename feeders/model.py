@@ -45,6 +45,9 @@ class LoadModel(enum.IntEnum):
         MOTOR: Constant P, Q with the square of the voltage.
         CVR: P and Q with a power of the voltage each.
         CONSTANT_CURRENT: P and Q with the voltage.
+        FIXED_KVAR: P and Q in the range of the voltage; outside it P as of an
+            impedance, Q with the square of the voltage.
+        FIXED_REACTANCE: The same, but Q with the square of the voltage always.
         ZIP: A weighted sum of constant impedance, current and power.
         GENERATOR: P and Q in the range of the voltage, an impedance below
             and above it.
@@ -59,6 +62,8 @@ class LoadModel(enum.IntEnum):
     MOTOR = 3
     CVR = 4
     CONSTANT_CURRENT = 5
+    FIXED_KVAR = 6
+    FIXED_REACTANCE = 7
     ZIP = 8
     GENERATOR = 11
     GENERATOR_ACROSS = 12

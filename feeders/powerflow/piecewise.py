@@ -1,6 +1,6 @@
 """Load laws of which the closed form knows nothing, piece by piece.
 
-Motors, ZIP loads with a drop-out, generators, and every law whose thresholds
+Motors, loads of a fixed Q, ZIP loads with a drop-out, generators, and every law whose thresholds
 lie elsewhere than `0 < vlow < vmin <= 1 < vmax`. In terms of `r = 1 / u`, with
 `u` the voltage across the terminal per unit of its rated one, the gain is
 
@@ -77,6 +77,12 @@ def _generator(at: Thresholds, outside: float) -> Segments:
     return Segments(nominal=below, line0=below, line1=0.0, flat=above, c2=1.0)
 
 
+def _fixed(at: Thresholds) -> tuple[Segments, Segments]:
+    """P, and Q while in range; outside it nothing falls on a line, and Q stays at its reactance."""
+    p = _generator(at, 1.0)._replace(nominal=1.0)
+    return p, _IMPEDANCE._replace(c0=0.0, c2=1.0)
+
+
 def _limited(at: Thresholds, sign: float) -> Segments:
     most = sign / at.vmin if at.vmin else 0.0  # without vmin there is no limit
     return Segments(nominal=0.0, line0=0.0, line1=most, flat=0.0, c2=1.0)
@@ -112,6 +118,10 @@ def segments(
         return power._replace(c2=1.0), power._replace(c0=1.0)
     if model == LoadModel.CVR:
         return power._replace(k=1.0, w=2.0 - cvr[0]), power._replace(k=1.0, w=2.0 - cvr[1])
+    if model == LoadModel.FIXED_KVAR:
+        return _fixed(at)
+    if model == LoadModel.FIXED_REACTANCE:
+        return _fixed(at)[0], _IMPEDANCE
     if model == LoadModel.ZIP:
         return _mixed(at, zipv[0:3]), _mixed(at, zipv[3:6])
     if model in (LoadModel.GENERATOR, LoadModel.GENERATOR_ACROSS):

@@ -90,18 +90,20 @@ def test_elements_that_are_not_supported(
     with locate("ieee13") as path:
         shutil.copytree(path.parent, tmp_path / "mine")
     loads = tmp_path / "mine" / "loads.dss"
-    loads.write_text(loads.read_text() + "New Load.odd Bus1=680.1 Phases=1 kV=2.4 kW=9 Model=7\n")
+    loads.write_text(
+        loads.read_text() + "New Generator.odd Bus1=680.1 Phases=1 kV=2.4 kW=9 Model=3\n"
+    )
     words = ["validate", str(tmp_path / "mine" / "Master.dss"), "--random", "2"]
     words += ["--out", str(tmp_path / "out")]
     assert cli.main(words) == 2
-    assert "load.odd" in capsys.readouterr().err
+    assert "generator.odd" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert cli.main([*words, "--on-unsupported", "freeze"]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     (feeder,) = report["feeders"].values()
     assert len(feeder["rows"]) == 8
     assert cli.main(["feeder", "describe", str(tmp_path / "mine" / "Master.dss")]) == 0
-    assert "load.odd" in capsys.readouterr().out
+    assert "generator.odd" in capsys.readouterr().out
 
 
 def test_of_many_power_flows_the_worst_is_drawn() -> None:

@@ -15,7 +15,7 @@ from gradmap.feeders.validate import validate_feeder
 LOAD = "New Load.l Phases=3 Bus1=b.1.2.3 kV=0.4 kW=20 kvar=5\n"
 # name, elements
 CASES = {
-    "load.x": "New Load.x Phases=3 Bus1=b.1.2.3.4 kV=0.4 kW=9 kvar=3 Model=6",
+    "load.x": "New Load.x Phases=1 Bus1=b.1.1 kV=0.2309 kW=9 kvar=3",
     "generator.x": "New Generator.x Bus1=b kV=0.4 kW=20 Model=3 Vpu=1.0 Maxkvar=15 Minkvar=-15",
     "pvsystem.x": "New PVSystem.x Bus1=b kV=0.4 kVA=20 Pmpp=15 Irradiance=1 Balanced=Yes",
     "storage.x": "New Storage.x Phases=1 Bus1=b.2 kV=0.2309 kWrated=9 kWhrated=9 "
@@ -67,6 +67,90 @@ def test_all_together_in_replay_and_storage(write_circuit, read_and_compare, tmp
     assert (again.frozen, again.notes) == (feeder.frozen, feeder.notes)
     once_more = reload_feeder(feeder, None)
     np.testing.assert_allclose(once_more.frozen_current_a, feeder.frozen_current_a, rtol=1e-9)
+
+
+# Each alone, beside a PV system `pv` and a storage `st`: name, elements, reason.
+OTHERS = {
+    "generator.v": (
+        "New Generator.v Bus1=b kV=0.4 kW=9 Model=3",
+        "holds the magnitude of its volt",
+    ),
+    "generator.q": (
+        "New Generator.q Bus1=b kV=0.4 kW=9 kvar=3 Model=4",
+        "has model 4, expected one",
+    ),
+    "generator.z": (
+        "New Generator.z Bus1=b kV=0.4 kW=9 kvar=3 Model=5",
+        "has model 5, expected one",
+    ),
+    "invcontrol.ic": (
+        "New XYcurve.c NPts=4 XArray=[0.5 0.9 1.1 1.5] YArray=[1 1 -1 -1]\n"
+        "New InvControl.ic DERList=[PVSystem.pv] Mode=VoltVar VVC_Curve1=c",
+        "sets a power by the voltage, which is not supported",
+    ),
+    "expcontrol.ec": (
+        "New ExpControl.ec PVSystemList=[pv]",
+        "sets a power by the voltage, which is not supported",
+    ),
+    "storagecontroller.sc": (
+        "New StorageController.sc Element=Line.l1 Terminal=1 ElementList=[st] kWTarget=20 "
+        "ModeDischarge=PeakShave",
+        "sets a power by the voltage, which is not supported",
+    ),
+    "gendispatcher.gd": (
+        "New Generator.g Bus1=b kV=0.4 kW=5\n"
+        "New GenDispatcher.gd Element=Line.l1 Terminal=1 kWLimit=10 GenList=[g]",
+        "sets a power by the voltage, which is not supported",
+    ),
+}
+BESIDE = (
+    f"{LOAD}New PVSystem.pv Bus1=b kV=0.4 kVA=40 Pmpp=25 Irradiance=1\n"
+    "New Storage.st Bus1=b kV=0.4 kWrated=9 kWhrated=20 State=Discharging\n"
+)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("pu", [0.96, 1.04])
+def test_what_sets_its_own_power(name, pu, write_circuit, read_and_compare):
+    text, reason = OTHERS[name]
+    path = write_circuit(f"{BESIDE}{text}\n", pu=pu)
+    with pytest.raises(GradmapError) as error:
+        Feeder.from_dss(path)
+    assert f"{name} {reason}" in str(error.value)
+    assert "on_unsupported='freeze'" in str(error.value)
+    feeder = read_and_compare(path, on_unsupported="freeze")
+    assert feeder.frozen == (name,)
+    assert feeder.notes[0].startswith(f"{name} {reason}")
+    assert validate_feeder(feeder, num_random=2).passed
+
+
+def test_all_that_set_their_own_power_are_named_at_once(write_circuit, read_and_compare):
+    path = write_circuit(BESIDE + "\n".join(text for text, _ in OTHERS.values()) + "\n")
+    with pytest.raises(GradmapError) as error:
+        Feeder.from_dss(path)
+    for name, (_, reason) in OTHERS.items():
+        assert f"{name} {reason}" in str(error.value)
+    assert str(error.value).count("on_unsupported='freeze'") == 1
+    assert set(read_and_compare(path, on_unsupported="freeze").frozen) == set(OTHERS)
+
+
+@pytest.mark.parametrize("kind", ["Load", "Generator"])
+def test_an_open_conductor_cannot_be_frozen(kind, write_circuit):
+    """The current that OpenDSS tells of it is not the one that it solves with."""
+    path = write_circuit(f"{LOAD}New {kind}.x Bus1=b.1.2.3.4 kV=0.4 kW=9\nOpen {kind}.x 1 2\n")
+    with pytest.raises(GradmapError, match=r"\.x has an open conductor; on_unsupp"):
+        Feeder.from_dss(path)
+    with pytest.raises(GradmapError, match=r"\.x has an open conductor and cannot be frozen: take"):
+        Feeder.from_dss(path, on_unsupported="freeze")
+
+
+def test_a_generator_of_a_library_has_no_solution(write_circuit):
+    path = write_circuit(f"{LOAD}New Generator.u Bus1=b kV=0.4 kW=9 Model=6\n")
+    for how in ("raise", "freeze"):
+        with pytest.raises(GradmapError) as error:
+            Feeder.from_dss(path, on_unsupported=how)
+        assert "user-written model is not defined" in str(error.value)  # OpenDSS's own words
+        assert "generator.u has model 6, expected one of 1, 2, 7" in str(error.value)
 
 
 def test_an_inverter_control_rests_where_the_files_leave_it(write_circuit, read_and_compare):

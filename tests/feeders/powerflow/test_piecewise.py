@@ -26,6 +26,8 @@ CASES = {
     "power, vmin above 1": (LoadModel.CONSTANT_POWER, (1.02, 1.08, 0.5), ZIPV),
     "current, vlow of 0": (LoadModel.CONSTANT_CURRENT, (0.95, 1.05, 0.0), ZIPV),
     "CVR, vmin below vlow": (LoadModel.CVR, (0.3, 1.05, 0.5), ZIPV),
+    "fixed kvar": (LoadModel.FIXED_KVAR, (0.95, 1.05, 0.5), ZIPV),
+    "fixed reactance": (LoadModel.FIXED_REACTANCE, (0.95, 1.05, 0.5), ZIPV),
     "generator": (LoadModel.GENERATOR, (0.9, 1.1, 0.0), ZIPV),
     "generator across": (LoadModel.GENERATOR_ACROSS, (0.9, 1.1, 0.0), ZIPV),
     "limited generator": (LoadModel.GENERATOR_LIMITED, (0.9, 1.1, 0.0), ZIPV),
@@ -44,6 +46,10 @@ def plain_gain(model, limits, zipv, u, part):
         return share * vmin**-2 if u <= vmin else share * vmax**-2 if u > vmax else u**-2
     if u <= vlow:
         return 1.0
+    if model in (LoadModel.FIXED_KVAR, LoadModel.FIXED_REACTANCE):
+        if part and (model == LoadModel.FIXED_REACTANCE or not vmin < u <= vmax):
+            return 1.0
+        return vmin**-2 if u <= vmin else vmax**-2 if u > vmax else u**-2
 
     def line(current):
         return (vlow + (current - vlow) / (vmin - vlow) * (u - vlow)) / u
