@@ -21,8 +21,8 @@ from gradmap.envs.devices.days import Feedback
 from gradmap.envs.observations import FEATURES
 from gradmap.envs.outcome import Outcome, join_outcome
 from gradmap.feeders.powerflow.linear import LinearPowerFlow
-from gradmap.feeders.powerflow.linear_sparse import SparseLinearPowerFlow, linear_power_flow
 from gradmap.feeders.powerflow.solve import PowerFlow
+from gradmap.feeders.powerflow.sparse_linear import SparseLinearPowerFlow, linear_power_flow
 
 OWN_STATE = FEATURES.index("own_state")
 

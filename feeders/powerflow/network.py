@@ -32,8 +32,8 @@ from gradmap.feeders.powerflow.dense import DenseMaps
 from gradmap.feeders.powerflow.loads import LoadLaw
 from gradmap.feeders.powerflow.pool import Pool
 from gradmap.feeders.powerflow.sparse import SparseMaps
+from gradmap.feeders.powerflow.sparse_taps_build import SparseTaps
 from gradmap.feeders.powerflow.taps_dense import DenseTapMaps
-from gradmap.feeders.powerflow.taps_sparse_build import SparseTaps
 
 _REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 

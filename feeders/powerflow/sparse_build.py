@@ -27,7 +27,7 @@ from gradmap.feeders.powerflow.sparse_layout import (
     real_matrix,
 )
 from gradmap.feeders.powerflow.sparse_matrix import SparseMatrix, Substitution
-from gradmap.feeders.powerflow.taps_sparse_build import SparseTaps
+from gradmap.feeders.powerflow.sparse_taps_build import SparseTaps
 
 _ROUNDING_PU = 1e-10
 """Error of the loop's voltages by rounding that needs no refinement."""

@@ -25,7 +25,7 @@ from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.solve import PowerFlow
 from gradmap.feeders.powerflow.sparse import SparseMaps
 from gradmap.feeders.powerflow.sparse_jacobian import transposed_jacobian, turned_back
-from gradmap.feeders.powerflow.taps_sparse import SparseTappedMaps
+from gradmap.feeders.powerflow.sparse_taps import SparseTappedMaps
 
 _AT_ONCE = 64  # scenarios whose law is linearised together
 _ROWS = 256  # rows pulled back together: a column of all unknowns each

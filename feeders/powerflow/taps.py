@@ -13,11 +13,11 @@ matrix of some 40 by 40 for IEEE 123, which is found once for each scenario.
 The wires are not taken by themselves but in a basis in which the stiff
 direction of a regulator, the difference between its sides, stands alone: a
 regulator's admittance is some thousand siemens, and what it carries is the
-small difference of two large voltages (`taps_elements.py`). `A` and all that is
+small difference of two large voltages (`elements_build.py`). `A` and all that is
 read of a solution are in float64 whatever the network; the loop runs in the
 network's own precision.
 
-This is what dense (`taps_dense.py`) and sparse networks (`taps_sparse.py`) share.
+This is what dense (`taps_dense.py`) and sparse networks (`sparse_taps.py`) share.
 """
 
 from __future__ import annotations

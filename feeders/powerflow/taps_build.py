@@ -12,10 +12,10 @@ from gradmap.feeders.powerflow.dense_build import (
     real_block,
     solve_linear_part,
 )
+from gradmap.feeders.powerflow.elements_build import Elements
 from gradmap.feeders.powerflow.incidence import factorised, refined
 from gradmap.feeders.powerflow.ports import Ports
 from gradmap.feeders.powerflow.taps_dense import DenseTapMaps
-from gradmap.feeders.powerflow.taps_elements import Elements
 
 
 def build_tap_maps(

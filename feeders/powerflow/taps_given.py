@@ -8,10 +8,10 @@ from torch import Tensor
 from gradmap.feeders.errors import raise_faults
 from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.sparse import SparseMaps
+from gradmap.feeders.powerflow.sparse_taps import SparseTappedMaps
+from gradmap.feeders.powerflow.sparse_taps_build import SparseTaps
 from gradmap.feeders.powerflow.taps import TappedMaps
 from gradmap.feeders.powerflow.taps_dense import DenseTapMaps, DenseTappedMaps
-from gradmap.feeders.powerflow.taps_sparse import SparseTappedMaps
-from gradmap.feeders.powerflow.taps_sparse_build import SparseTaps
 
 
 def tapped_maps(

@@ -6,7 +6,7 @@ import torch
 
 from gradmap.algorithms.day_model import linear_feeder
 from gradmap.feeders.powerflow import assembly
-from gradmap.feeders.powerflow.linear_sparse import SparseLinearPowerFlow
+from gradmap.feeders.powerflow.sparse_linear import SparseLinearPowerFlow
 
 
 def test_day_on_a_sparse_network(make_core, monkeypatch):

@@ -8,10 +8,10 @@ import torch
 from gradmap.feeders.catalog import load_feeder
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.powerflow.linear import LinearPowerFlow
-from gradmap.feeders.powerflow.linear_sparse import SparseLinearPowerFlow, linear_power_flow
 from gradmap.feeders.powerflow.network import Network
 from gradmap.feeders.powerflow.response import current_response
 from gradmap.feeders.powerflow.solve import solve_power_flow
+from gradmap.feeders.powerflow.sparse_linear import SparseLinearPowerFlow, linear_power_flow
 
 FEEDERS = ["ieee13", "ieee34", "ieee123"]
 TIGHT = {"tolerance_pu": 1e-12, "max_iterations": 500}

@@ -1,4 +1,4 @@
-"""The matrices of the low-rank update of a sparse network: see `taps_sparse.py`.
+"""The matrices of the low-rank update of a sparse network: see `sparse_taps.py`.
 
 They are made when taps are first given, for a feeder of 10,000 buses has some
 hundred capacitors, whose wires take memory that most uses never need.
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gradmap.feeders.model import ComplexArray, Feeder, FloatArray
+from gradmap.feeders.powerflow.elements_build import Elements
 from gradmap.feeders.powerflow.sparse import SparseMaps
 from gradmap.feeders.powerflow.sparse_layout import (
     column,
@@ -23,8 +24,7 @@ from gradmap.feeders.powerflow.sparse_layout import (
     planar_rows,
     real_matrix,
 )
-from gradmap.feeders.powerflow.taps_elements import Elements
-from gradmap.feeders.powerflow.taps_sparse import SparseTapMaps
+from gradmap.feeders.powerflow.sparse_taps import SparseTapMaps
 
 _REFINEMENTS = 3
 """Steps of refinement of the thin matrices: a regulator's stiff direction takes digits."""
