@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -32,7 +33,8 @@ counts; `gradmap task check --help` lists the options."""
 DESCRIPTION = """\
 Tells whether a task binds (selfish devices violate at 5 % of node-steps or more)
 and can be solved (perfect foresight violates at 0.05 % or less), from a few test
-days. The exit code is 1 if it does not bind or was not solved."""
+days, and if not, what to change to what value. The exit code is 1 if it does not
+bind or was not solved."""
 
 FAILED_CODE = 1
 """Exit code where the task does not bind, or was not solved."""
@@ -105,7 +107,7 @@ def run(command: str, words: Sequence[str]) -> int:
 
     torch.set_num_threads(arguments.threads)
     budget = CheckBudget(arguments.days, arguments.iterations, arguments.rounds)
-    found = check_task(arguments.task, budget, arguments.device, arguments.seed)
+    found = check_task(arguments.task, budget, arguments.device, arguments.seed, _say)
     if str(arguments.json) == "-":
         print(json.dumps(finite(found), indent=2, allow_nan=False))
     else:
@@ -127,6 +129,11 @@ def _arguments(words: list[str]) -> Arguments:
     return parse(Arguments, words, "gradmap task check", DESCRIPTION, default)
 
 
+def _say(line: str) -> None:
+    """Tells a waiting user what is done next, beside the output."""
+    print(f"task check: {line}", file=sys.stderr, flush=True)
+
+
 def _show(found: Mapping[str, Any]) -> None:
     """Prints the table and what it says."""
     from gradmap.experiments.task_check import COLUMNS
@@ -138,12 +145,28 @@ def _show(found: Mapping[str, Any]) -> None:
         f"{found['flexible_kw']:,.0f} kW flexible, {share:.2f} of the highest base load "
         f"({found['peak_kw']:,.0f} kW); {len(found['days'])} test days"
     )
+    output.print(
+        f"difficulty {found['difficulty']:.3g}, {found['regulation']} regulation, "
+        f"band {found['vmin_pu']:g} to {found['vmax_pu']:g} p.u."
+    )
     table = Table("devices", *COLUMNS.values(), "seconds", box=box.SIMPLE)
     for name, figures in found["methods"].items():
         cells = (f"{figures[key]:,.4g}" for key in (*COLUMNS, "seconds"))
         table.add_row(name, *cells)
     output.print(table)
+    if found["difficulties"]:
+        output.print(_difficulties(found["difficulties"]))
     yes = {True: "yes", False: "no"}
     output.print(f"binds: {yes[found['binds']]}    can be solved: {yes[found['is_solvable']]}")
     for phrase in found["advice"]:
         output.print(f"- {escape(phrase)}")
+
+
+def _difficulties(tried: Sequence[Mapping[str, float]]) -> Table:
+    """What selfish devices do at other difficulties."""
+    heads = ("selfish at difficulty", "node-steps in violation, %", "steps with overload, %")
+    table = Table(*heads, box=box.SIMPLE)
+    for each in tried:
+        shares = (each["node_step_violation_pct"], each["thermal_overload_step_pct"])
+        table.add_row(f"{each['difficulty']:g}", *(f"{share:,.4g}" for share in shares))
+    return table

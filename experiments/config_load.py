@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import re
 from collections.abc import Mapping
@@ -195,6 +196,9 @@ _SHARED = frozenset(CompareConfig.model_fields) & frozenset(RunConfig.model_fiel
 _OF_FEEDER = ("name", "feeder", "taps", "difficulty", "scenarios")
 """Keys of a task whose values follow from its feeder, see `own_task`."""
 
+_MAY_BE_SHARED = ("regulation", "vmin_pu", "vmax_pu")
+"""Likewise, unless a comparison of several tasks says something for all of them."""
+
 _TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -216,7 +220,9 @@ def _task_base(whole: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     published, feeder = over.get("name"), over.get("feeder")
     if isinstance(feeder, str) and feeder != whole["feeder"]:
         own = _of_feeder(feeder, over)
-        return {**whole, **{key: own[key] for key in _OF_FEEDER}}
+        usual = dataclasses.asdict(TaskConfig())
+        unsaid = [key for key in _MAY_BE_SHARED if whole[key] == usual[key]]
+        return {**whole, **{key: own[key] for key in (*_OF_FEEDER, *unsaid)}}
     return whole if published in (None, whole["name"]) else merge(whole, _published(published))
 
 
@@ -266,10 +272,19 @@ def _task_defaults(known: dict[str, Any], given: Mapping[str, Any]) -> dict[str,
     name, feeder = given.get("name"), given.get("feeder")
     if set(known) <= set(given):  # nothing is left to fill in, least of all taps by name
         return {**known, "taps": None}
-    if isinstance(feeder, str) and feeder != known["feeder"] and feeder != TaskConfig().feeder:
+    if isinstance(feeder, str) and _is_own(feeder, name, known["feeder"]):
         # Not merged: taps by name are those of one feeder.
         return _of_feeder(feeder, given)
     return _published(name) if isinstance(name, str) and name != known["name"] else known
+
+
+def _is_own(feeder: str, name: Any, known: str) -> bool:
+    """Whether a feeder means its own task: the published one's does if the name says so."""
+    if feeder not in (known, TaskConfig().feeder):
+        return True
+    from gradmap.envs.own_task import task_name
+
+    return bool(name == task_name(feeder))
 
 
 def _of_feeder(feeder: str, given: Mapping[str, Any]) -> dict[str, Any]:

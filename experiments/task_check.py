@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -22,6 +22,14 @@ from gradmap.experiments.compare_table import BINDS_PCT, SOLVABLE_PCT
 from gradmap.experiments.evaluate import evaluate, pick_days
 from gradmap.experiments.judged import REFERENCE
 from gradmap.experiments.registry import METHODS
+from gradmap.experiments.task_search import (
+    BaseLoad,
+    Difficulty,
+    base_loads,
+    climb,
+    own_difficulty,
+    proposed_band,
+)
 
 COLUMNS = {
     "cost_usd_per_day": "cost, $/day",
@@ -51,8 +59,16 @@ class CheckBudget:
     foresight_rounds: int = 10
 
 
+def _silent(line: str) -> None:
+    """Says nothing."""
+
+
 def check_task(
-    task: TaskConfig, budget: CheckBudget, device: str = "auto", seed: int = 0
+    task: TaskConfig,
+    budget: CheckBudget,
+    device: str = "auto",
+    seed: int = 0,
+    say: Callable[[str], None] = _silent,
 ) -> dict[str, Any]:
     """Plays a task's test days with devices idle, selfish, and with perfect foresight.
 
@@ -61,12 +77,16 @@ def check_task(
         budget: How much to spend.
         device: `auto`, `cpu` or `cuda`.
         seed: Seed of the selfish learners.
+        say: Told what comes next, a line each.
 
     Returns:
-        What JSON can hold: `task`, `feeder`, `num_agents`, `flexible_kw` and
-        `peak_kw` (rated power of all devices, largest base load of any step),
-        `days`, `methods` (figures of `COLUMNS` by method, and seconds),
-        `binds`, `is_solvable`, and `advice`, phrases.
+        What JSON can hold: `task`, `feeder`, `num_agents`, `difficulty`,
+        `regulation`, `vmin_pu` and `vmax_pu`, `flexible_kw` and `peak_kw`
+        (rated power of all devices, largest base load of any step), `days`,
+        `methods` (figures of `COLUMNS` by method, and seconds), `binds`,
+        `is_solvable`, `difficulties` (what was tried if it does not bind),
+        `base_loads` (likewise if base load alone is why it was not solved),
+        and `advice`, phrases.
 
     Raises:
         GradmapError: If the task cannot be made or has no test days.
@@ -74,18 +94,42 @@ def check_task(
     check_name(task)
     core = make(task, device=resolve_device(device))
     days = pick_days(core, "test", budget.num_days)
-    found: dict[str, dict[str, float]] = {}
     policies: dict[str, Callable[[], Policy]] = {
         "idle": lambda: IdlePolicy(core),
         "selfish": lambda: _selfish(core, budget, seed),
         REFERENCE: lambda: _foresight(core, budget, days),
     }
+    found: dict[str, dict[str, float]] = {}
+    made: dict[str, Policy] = {}
     for name, build in policies.items():
+        say(f"{name}: {len(days)} days")
         started = time.monotonic()
-        metrics = evaluate(core, build(), days).metrics
+        made[name] = build()
+        metrics = evaluate(core, made[name], days).metrics
         figures = {column: metrics[column] for column in COLUMNS}
         found[name] = {**figures, "seconds": time.monotonic() - started}
-    return _verdict(core, days, found)
+    share = {name: figures["node_step_violation_pct"] for name, figures in found.items()}
+    binds = share["selfish"] >= BINDS_PCT
+    is_solvable = share[REFERENCE] <= SOLVABLE_PCT
+    is_loaded = not is_solvable and share["idle"] > SOLVABLE_PCT
+    if is_loaded or not binds:
+        say("looking for what to change")
+    loads = base_loads(core, days) if is_loaded else []
+    higher = [] if binds else climb(core, made["selfish"], days)
+    return {
+        **_facts(core),
+        "days": [core.scenarios.date[day] for day in days.tolist()],
+        "methods": found,
+        "binds": binds,
+        "is_solvable": is_solvable,
+        "difficulties": [dataclasses.asdict(each) for each in higher],
+        "base_loads": [dataclasses.asdict(each) for each in loads],
+        "advice": [
+            *([] if binds else _harder(higher)),
+            *([] if is_solvable else _easier(core.config, found, loads)),
+            *_warnings(found),
+        ],
+    }
 
 
 def _selfish(core: Core, budget: CheckBudget, seed: int) -> Policy:
@@ -104,39 +148,84 @@ def _foresight(core: Core, budget: CheckBudget, days: torch.Tensor) -> Policy:
     return solver.policy()
 
 
-def _verdict(core: Core, days: torch.Tensor, found: dict[str, dict[str, float]]) -> dict[str, Any]:
-    share = {name: figures["node_step_violation_pct"] for name, figures in found.items()}
-    binds = share["selfish"] >= BINDS_PCT
-    is_solvable = share[REFERENCE] <= SOLVABLE_PCT
-    peak_kw = float(core.scenarios.base_p_kw.astype("float64").sum(-1).max())
+def _facts(core: Core) -> dict[str, Any]:
+    """What the task is."""
+    difficulty = own_difficulty(core)
     return {
         "task": core.config.name,
         "feeder": core.config.feeder,
         "num_agents": core.num_agents,
+        "difficulty": difficulty,
+        "regulation": core.config.regulation,
+        "vmin_pu": core.config.vmin_pu,
+        "vmax_pu": core.config.vmax_pu,
         "flexible_kw": float(sum(cast(Any, fleet).p_max_kw.sum() for fleet in core.fleets)),
-        "peak_kw": peak_kw,
-        "days": [core.scenarios.date[day] for day in days.tolist()],
-        "methods": found,
-        "binds": binds,
-        "is_solvable": is_solvable,
-        "advice": _advice(found, binds, is_solvable),
+        "peak_kw": float(core.scenarios.base_p_kw.astype("float64").sum(-1).max()),
     }
 
 
-def _advice(found: dict[str, dict[str, float]], binds: bool, is_solvable: bool) -> list[str]:
-    """What to change, a phrase each."""
-    said = []
-    if not binds:
-        said.append("raise task.difficulty, or task.scenarios.base_load_scale")
-    if not is_solvable:
-        idle = found["idle"]["node_step_violation_pct"]
-        if idle > SOLVABLE_PCT:
+def _harder(tried: list[Difficulty]) -> list[str]:
+    """What to change so that the task binds, a phrase each."""
+    if not tried:
+        return ["raise the sizes of the devices, or task.scenarios.base_load_scale"]
+    last = tried[-1]
+    what = (
+        f"at task.difficulty {last.difficulty:g} selfish devices violate at "
+        f"{last.node_step_violation_pct:.1f} % of node-steps"
+    )
+    if last.node_step_violation_pct >= BINDS_PCT and not last.solver_failures:
+        return [f"{what}, which binds: set task.difficulty {last.difficulty:g}"]
+    if last.solver_failures:
+        return [
+            f"no difficulty binds: at {last.difficulty:g} power flows fail. Give a narrower band "
+            "(task.vmin_pu, task.vmax_pu), or more load (task.scenarios.base_load_scale)"
+        ]
+    overloaded = last.thermal_overload_step_pct
+    return [
+        f"{what} and overload a branch in {overloaded:.0f} % of steps: what binds here are "
+        "ratings. Give a narrower band (task.vmin_pu, task.vmax_pu) if voltages are to"
+    ]
+
+
+def _easier(
+    config: TaskConfig, found: dict[str, dict[str, float]], loads: list[BaseLoad]
+) -> list[str]:
+    """What to change so that the task can be solved, a phrase each."""
+    if not loads:
+        return [
+            "more rounds of foresight (--rounds) may keep the limits; so may more agents, or a "
+            "lower task.difficulty"
+        ]
+    now, last = loads[0], loads[-1]
+    said = [
+        f"base load alone leaves the band at {now.node_step_violation_pct:.2f} % of node-steps, "
+        f"between {now.lowest_pu:.3f} and {now.highest_pu:.3f} p.u."
+    ]
+    if last.keeps_band:
+        said.append(f"it keeps the band with {_words(last.settings)}")
+    for each in loads:
+        # Alive taps and the load as it is: the two from which a band is proposed.
+        if "scenarios.base_load_scale" not in each.settings and not each.keeps_band:
             said.append(
-                f"base load alone leaves the band at {idle:.2f} % of node-steps: other task.taps, "
-                "a lower task.scenarios.base_load_scale or less task.scenarios.pv_penetration, "
-                "or a wider band"
+                f"or it does with {_words({**each.settings, **proposed_band(each, config)})}"
             )
-        said.append("more rounds of foresight (--rounds) may keep the limits; so may more agents")
+    return said
+
+
+def _words(settings: Mapping[str, float | str]) -> str:
+    """Settings as one types them."""
+    return " and ".join(f"task.{key} {value}" for key, value in settings.items())
+
+
+def _warnings(found: dict[str, dict[str, float]]) -> list[str]:
+    said = []
+    overloaded = found[REFERENCE]["thermal_overload_step_pct"]
+    if overloaded > 0:
+        idle = found["idle"]["thermal_overload_step_pct"]
+        said.append(
+            f"perfect foresight overloads a branch in {overloaded:.1f} % of steps, base load alone "
+            f"in {idle:.1f} %: the circuit's ratings, or task.scenarios.base_load_scale"
+        )
     if max(each["solver_failures"] for each in found.values()) > 0:
         said.append("power flows fail: the devices are too large for the feeder, lower difficulty")
     return said

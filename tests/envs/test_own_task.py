@@ -13,12 +13,13 @@ import gradmap
 from gradmap.envs.catalog import check_name, make
 from gradmap.envs.config import AgentMix, TaskConfig
 from gradmap.envs.constraints import monitored_nodes
-from gradmap.envs.day_taps import day_taps
-from gradmap.envs.own_task import own_task, task_name
+from gradmap.envs.day_taps import GOOD_PU, day_taps
+from gradmap.envs.feeder_settings import feeder_settings
+from gradmap.envs.own_task import DIFFICULTY, own_task, task_name
 from gradmap.envs.placement import Placement
 from gradmap.envs.scenarios.build import build_scenarios
 from gradmap.envs.task_feeder import without_missing_ratings
-from gradmap.feeders.catalog import load_feeder
+from gradmap.feeders.catalog import list_feeders, load_feeder
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.powerflow.network import Network
 
@@ -103,17 +104,57 @@ def test_a_feeder_as_an_object_keeps_its_taps():
 
 def test_taps_for_ordinary_days_keep_base_load_in_the_band():
     feeder = load_feeder("ieee13")
-    config = own_task(feeder)
-    taps = day_taps(feeder, config)
-    assert set(taps) == set(feeder.regulators.control)
+    found = day_taps(feeder, own_task(feeder))
+    assert set(found.taps) == set(feeder.regulators.control)
     own = dict(zip(feeder.regulators.control, feeder.regulators.tap.tolist(), strict=True))
-    assert all(0 < taps[name] < own[name] for name in own)
-    assert own_task("ieee13").taps == taps
+    assert all(0 < found.taps[name] < own[name] for name in own)
+    assert found.depth_pu <= GOOD_PU
+    assert not found.is_better_alive
+
+
+def test_taps_are_those_of_feeders_read_at_them(monkeypatch):
+    """One network at taps of each try's own finds what reading the circuit again does."""
+    feeder = load_feeder("ieee34")
+    config = own_task(feeder)
+    found = day_taps(feeder, config)
+    monkeypatch.setattr("gradmap.envs.day_taps._can_move", lambda network, taps: False)
+    again = day_taps(feeder, config)
+    assert found.taps == again.taps
+    assert found.depth_pu == pytest.approx(again.depth_pu, rel=1e-6)  # 1e-8 p.u. a solve
+
+
+def test_regulators_are_alive_where_no_fixed_taps_do():
+    """A long line: midnight and evening are farther apart than the band is wide."""
+    found = day_taps(load_feeder("ieee34"), dataclasses.replace(own_task("ieee34"), vmax_pu=1.07))
+    assert found.depth_pu > GOOD_PU
+    assert found.is_better_alive
+
+
+@pytest.mark.parametrize("name", list_feeders())
+def test_a_bundled_feeder_has_settings_of_its_own(name):
+    """They are data; what a search finds with them is what they say."""
+    settings = feeder_settings(name)
+    config = own_task(name, num_agents=50)
+    assert (config.difficulty, config.regulation) == (settings.difficulty, settings.regulation)
+    assert (config.vmin_pu, config.vmax_pu) == (settings.vmin_pu, settings.vmax_pu)
+    assert config.scenarios.base_load_scale == settings.base_load_scale
+    assert settings.found_by.startswith(f"gradmap task check --feeder {name}")
+    found = day_taps(load_feeder(name), config)
+    assert config.taps == found.taps
+    assert (config.regulation == "quasi-static") == found.is_better_alive
+
+
+def test_other_feeders_have_none(circuit):
+    assert feeder_settings(str(circuit)) is None
+    assert feeder_settings("../ieee13") is None
+    assert own_task(circuit).difficulty == DIFFICULTY
+    assert own_task(circuit, difficulty=1.5).difficulty == 1.5
 
 
 def test_a_circuit_without_regulators_has_no_taps(circuit):
     feeder = load_feeder(str(circuit))
-    assert day_taps(feeder, own_task(feeder)) is None
+    found = day_taps(feeder, own_task(feeder))
+    assert (found.taps, found.is_better_alive) == (None, False)
 
 
 @pytest.mark.parametrize(
