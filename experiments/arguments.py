@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -137,7 +138,21 @@ def _reason(error: BaseException, said: str) -> str:
     lines = []
     for line in said.splitlines()[1:]:
         text = line.strip(_BOX + " ")
-        if not text:  # the rule below the message
+        if text.strip("-"):
+            lines.append(text)
+        elif lines:  # the rule below the message
             break
-        lines.append(text)
-    return " ".join(lines) or "the arguments cannot be used; --help lists the options"
+    return _plain(" ".join(lines)) or "the arguments cannot be used; --help lists the options"
+
+
+def _plain(said: str) -> str:
+    """What tyro says of what is missing, in a sentence; anything else as it is."""
+    if found := re.fullmatch(r"Missing from (.*?): (.*)", said):
+        command, rest = found.groups()
+        # Of each: a type in capitals, its help, and that it is required.
+        wanted = re.findall(r"[A-Z|]+ (.*?)\.? \(required\)", rest)
+        named = "; ".join(text[:1].lower() + text[1:] for text in wanted) or rest
+        return f"expected after `{command}`: {named}; --help lists the options"
+    if found := re.match(r"Missing value for argument '(.*?)'", said):
+        return f"{found.group(1)} has no value; --help lists the options"
+    return said

@@ -40,7 +40,8 @@ class DescribeArguments:
     """Arguments of `gradmap feeder describe`.
 
     Attributes:
-        feeder: Name of a feeder, or the master file of a circuit.
+        feeder: Name of a feeder (`gradmap feeders` lists them), or the master
+            file of a circuit, *.dss.
         json: File to write the description to; - for the screen, alone.
     """
 
@@ -53,7 +54,8 @@ class PlotArguments:
     """Arguments of `gradmap feeder plot`.
 
     Attributes:
-        feeder: Name of a feeder, or the master file of a circuit.
+        feeder: Name of a feeder (`gradmap feeders` lists them), or the master
+            file of a circuit, *.dss.
         out: File of the picture; its suffix says the format. The feeder's
             name and .png by default.
     """

@@ -110,13 +110,19 @@ def test_a_bus_without_coordinates_stands_with_its_neighbour() -> None:
     assert layout.place["149"] == (300.0, 1500.0)
 
 
+WANTED = "name of a feeder (`gradmap feeders` lists them), or the master file of a circuit, *.dss;"
+
+
 def test_words_that_cannot_be_used(
     capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for words, fault in (
         (["feeder", "draw", "ieee13"], "unknown draw, expected describe or plot"),
-        (["feeder", "describe"], "Missing"),
+        (["feeder", "describe"], f"expected after `gradmap feeder describe`: {WANTED}"),
+        (["feeder", "plot"], f"expected after `gradmap feeder plot`: {WANTED}"),
+        (["feeder", "plot", "--out", "x.png"], f"expected after `gradmap feeder plot`: {WANTED}"),
+        (["feeder", "plot", "ieee13", "--out"], "--out has no value; --help lists"),
         (["feeder", "plot", "ieee13", "--out", "x.txt"], "ends in .png, .pdf or .svg"),
         (["feeder", "plot", "ieee124"], "did you mean 'ieee123'?"),
         (["feeder", "describe", "nowhere/Master.dss"], "no such file"),
@@ -126,6 +132,32 @@ def test_words_that_cannot_be_used(
     assert not list(tmp_path.iterdir())
     assert cli.main(["feeder"]) == 2
     assert cli.main(["feeder", "--help"]) == 0
+
+
+@pytest.mark.parametrize("command", [["feeder", "describe"], ["feeder", "plot"], ["validate"]])
+def test_files_that_are_no_circuit(
+    command: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Sub").mkdir()
+    (tmp_path / "Sub" / "Lines.dss").write_text("! nothing\n")
+    for name, data, fault in (
+        ("empty.dss", b"", "empty.dss: defines no circuit; expected `New Circuit.<name>`"),
+        ("zeros.dss", b"\x7fELF\0\0\1", "zeros.dss: holds zero bytes, expected a text file"),
+        ("bytes.dss", b"PK\3\4\x80\xff\n", "bytes.dss, line 1 is refused: `PK??"),
+        ("text.dss", b"Dear all,\n", "text.dss, line 1 is refused: `Dear` is unknown to OpenDSS"),
+        ("case.dss", b"Redirect sub/lines.dss\n", "Lines.dss': upper and lower case differ"),
+        ("Sub", None, "Sub: is a folder; expected the master file of an OpenDSS circuit: one of"),
+        ("sub/lines.dss", None, "no such file; expected the master file of an OpenDSS circuit; th"),
+        ("nosuch", None, "a circuit of your own is named by its master file"),
+    ):
+        if data is not None:
+            (tmp_path / name).write_bytes(data)
+        assert cli.main([*command, name if name == "nosuch" else str(tmp_path / name)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("gradmap: error: ")
+        assert said.count("\n") == 1
+        assert said[:-1].isprintable()
+        assert fault in said
 
 
 def test_what_has_no_solution_cannot_be_drawn(
