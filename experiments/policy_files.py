@@ -142,7 +142,7 @@ def moved_figures(source: pathlib.Path, results: Results) -> list[str]:
         if judged is None or not path.parent.is_dir():
             continue
         found = judged["engines"]["torch"]["metrics"]
-        for name, was in load_judgement(path).items():
+        for name, was in load_judgement(path)["metrics"].items():
             if number(found.get(name)) != number(was):
                 phrase = f"{name} {number(found.get(name))}, was {number(was)}"
                 moved.append(f"{run.method}, seed {run.seed}: {phrase}")
@@ -192,7 +192,7 @@ def _export_run(split: str, root: pathlib.Path, run: RunResult) -> str:
         tensors, about = freeze(assembly, split, judged)
         days, found = pick_days(assembly.core, split), run.judgements[split]["engines"]["torch"]
         arrays, words, is_same = fewest_bits(assembly, tensors, about, days, found["metrics"])
-    write_json(dest / "figures.json", {name: found["metrics"][name] for name in SHOWN})
+    write_json(dest / "figures.json", _figures(run.judgements[split]))
     write_json(dest / "policy.json", {**meta, **about})
     _write_arrays(dest / "policy.npz", arrays)
     size = (dest / "policy.npz").stat().st_size / 2**20
@@ -200,6 +200,16 @@ def _export_run(split: str, root: pathlib.Path, run: RunResult) -> str:
     if is_same:
         return line
     return f"{line}; figures are no longer those of {judged.with_suffix('.json')}: judge it anew"
+
+
+def _figures(judgement: dict[str, Any]) -> dict[str, Any]:
+    """What the tables show of a judgement, and of its days."""
+    found = judgement["engines"]["torch"]
+    return {
+        "dates": judgement["dates"],
+        "metrics": {name: found["metrics"][name] for name in SHOWN},
+        "by_day": {name: found["by_day"][name] for name in SHOWN},
+    }
 
 
 def _write_arrays(path: pathlib.Path, arrays: Arrays) -> None:

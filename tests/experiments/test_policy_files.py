@@ -79,7 +79,8 @@ def test_the_table_is_drawn_again(
     shutil.copytree(exported, other)
     path = other / "rules" / "seed-0" / "figures.json"
     figures = json.loads(path.read_text())
-    path.write_text(json.dumps({**figures, "discomfort_kh": 1e3}))
+    figures["metrics"]["discomfort_kh"] = 1e3
+    path.write_text(json.dumps(figures))
     (phrase,) = moved_figures(other, load_results(out))
     assert phrase.startswith("rules, seed 0: discomfort_kh")
     assert phrase.endswith("was 1,000")
