@@ -284,7 +284,7 @@ class Feeder(Frozen):
                 one for all, or by control's name; `None` leaves them as found.
             name: Name of the feeder; the circuit's own by default.
             trial: What the circuit may take in a process of its own, where it
-                is read first: `True` for 120 s and 4 GiB, a `Trial` of
+                is read first: `True` for 300 s and 4 GiB, a `Trial` of
                 `gradmap.feeders.trial` for others, `False` to read a file
                 that you trust at once. A circuit that came through is not
                 tried again until one of its files changes.

@@ -17,7 +17,7 @@ class Trial:
             it, which Windows and macOS cannot.
     """
 
-    timeout_s: float = 120.0
+    timeout_s: float = 300.0
     memory_gib: float = 4.0
 
     def __post_init__(self) -> None:
