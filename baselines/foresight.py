@@ -124,6 +124,7 @@ class PerfectForesight:
         self._figures = torch.full((num, len(_FIGURES)), math.nan, dtype=torch.float64)
         self._figures[:, _FIGURES.index("rounds")] = 0.0
         self._cuts = [Cuts.none() for _ in range(num)]
+        self._known: list[list[Played]] = [[] for _ in range(num)]
         nodes, branches = len(core.limits.monitored), len(core.feeder.branches)
         self._prices = Violations(*(torch.zeros(num, steps, k) for k in (nodes, nodes, branches)))
 
@@ -207,11 +208,11 @@ class PerfectForesight:
         self.counters.power_flow_solves += 2 * self.core.num_steps
 
     def _improve(self, row: int, day: Day) -> None:
-        now = day.play(self._now[row].cpu())
+        now = self._play(row, day, self._now[row])
         if math.isinf(now.excess):  # a day that has no power flow at all
             return
         is_feasible = bool(self._figure("excess")[row] == 0)
-        best = day.play(self.action[row].cpu()) if is_feasible else None
+        best = self._play(row, day, self.action[row]) if is_feasible else None
         late = min(max(0.0, float(self._figure("rounds")[row]) - _FREE_ROUNDS), _DOUBLINGS)
         weight = self.config.weight_usd * 2.0**late
         alone_kw = self._alone[row].double()
@@ -227,6 +228,13 @@ class PerfectForesight:
         self._keep(row, found.played)
         if math.isfinite(found.played.excess):
             self._now[row] = found.played.action.to(self._now.device)
+        self._known[row] = [each for each in (found.played, now, best) if each is not None]
+
+    def _play(self, row: int, day: Day, action: Tensor) -> Played:
+        """Runs actions, unless the round before has: where taps are alive that takes long."""
+        action = action.cpu()
+        known = (each for each in self._known[row] if torch.equal(each.action, action))
+        return next(known, None) or day.play(action)
 
     def _keep(self, row: int, played: Played) -> None:
         """Keeps a dispatch that is better than the best; see `_merit`."""

@@ -16,6 +16,7 @@ point, which hardly turns; there the cut is the tangent of the magnitude.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ class Point:
         """What a port current adds to each cut's left side, dense. `[cut, 2 port]`"""
         angle, found = self.angles(cuts), np.empty((len(cuts), self._flow.j.shape[-1]))
         for matrix, is_own in zip(
-            self._matrices(), (cuts.kind != CURRENT, cuts.kind == CURRENT), strict=True
+            self._matrices, (cuts.kind != CURRENT, cuts.kind == CURRENT), strict=True
         ):
             real, imaginary = np.split(matrix, 2, axis=-1)
             index, turn = cuts.index[is_own], angle[is_own][:, None]
@@ -172,10 +173,12 @@ class Point:
         found[cuts.kind == UNDER] *= -1.0
         return found
 
+    @functools.cached_property
     def _matrices(self) -> tuple[Array, Array]:
         """From port currents to monitored voltages and to loadings, `[..., 2 port, out]`.
 
-        With a leading axis of steps where each has taps of its own.
+        With a leading axis of steps where each has taps of its own: made once,
+        as every step asks for them.
         """
         network, monitored = self._flow.network, self.limits.monitored
         tapped = self._flow.tapped
