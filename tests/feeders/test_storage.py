@@ -209,13 +209,13 @@ FAULTS = {
             "node_kv_base": np.full(278, np.nan),
             "terminals.node_from": np.full(95, 278),
             "terminals.node_to": np.full(95, -2),
-            "terminals.model": np.full(95, 6),
+            "terminals.model": np.full(95, 9),
         },
         [
             "node_kv_base holds a value that is not finite",
             "terminals.node_from goes from 278 to 278, expected 0 to 277",
             "terminals.node_to goes from -2 to -2, expected -1 to 277",
-            "terminals.model holds [6], expected [1, 2, 3, 4, 5, 8, 11, 12, 17]",
+            "terminals.model holds [9], expected [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 17]",
         ],
     ),
 }
