@@ -212,7 +212,7 @@ def _odd_faults(odd: Mapping[str, str], on_unsupported: OnUnsupported) -> list[s
     return [
         f"{name} {reason} and cannot be frozen: take it out, or write a load for each phase"
         for name, reason in odd.items()
-        if reason == HAS_OPEN_CONDUCTOR
+        if reason == HAS_OPEN_CONDUCTOR and name.startswith("load.")
     ]
 
 

@@ -36,7 +36,7 @@ _CONTROLS = {
 }
 _LOAD_MODELS = tuple(int(model) for model in LoadModel if model < LoadModel.GENERATOR)
 HAS_OPEN_CONDUCTOR = "has an open conductor"
-"""Why a load or generator is refused whose current OpenDSS does not tell as it solves with it."""
+"""Why such a load or generator is refused; of a load, OpenDSS 0.14 has another current every time."""
 _FIXED_Q = (LoadModel.FIXED_KVAR, LoadModel.FIXED_REACTANCE)
 _SNAPSHOT_POWER_FLOW = 1  # Solution.LoadModel
 

@@ -134,14 +134,20 @@ def test_all_that_set_their_own_power_are_named_at_once(write_circuit, read_and_
     assert set(read_and_compare(path, on_unsupported="freeze").frozen) == set(OTHERS)
 
 
-@pytest.mark.parametrize("kind", ["Load", "Generator"])
-def test_an_open_conductor_cannot_be_frozen(kind, write_circuit):
-    """The current that OpenDSS tells of it is not the one that it solves with."""
-    path = write_circuit(f"{LOAD}New {kind}.x Bus1=b.1.2.3.4 kV=0.4 kW=9\nOpen {kind}.x 1 2\n")
-    with pytest.raises(GradmapError, match=r"\.x has an open conductor; on_unsupp"):
+def test_a_load_with_an_open_conductor_cannot_be_frozen(write_circuit):
+    """What OpenDSS has it draw differs from run to run, up to no solution at all."""
+    path = write_circuit(f"{LOAD}New Load.x Bus1=b.1.2.3.4 kV=0.4 kW=9\nOpen Load.x 1 2\n")
+    for how in ("raise", "freeze"):
+        with pytest.raises(GradmapError, match=r"load\.x has an open conductor"):
+            Feeder.from_dss(path, on_unsupported=how)
+
+
+def test_a_generator_with_an_open_conductor_is_frozen(write_circuit, read_and_compare):
+    body = f"{LOAD}New Generator.x Bus1=b.1.2.3.4 kV=0.4 kW=9\nOpen Generator.x 1 2\n"
+    path = write_circuit(body)
+    with pytest.raises(GradmapError, match=r"generator\.x has an open conductor"):
         Feeder.from_dss(path)
-    with pytest.raises(GradmapError, match=r"\.x has an open conductor and cannot be frozen: take"):
-        Feeder.from_dss(path, on_unsupported="freeze")
+    assert read_and_compare(path, on_unsupported="freeze").frozen == ("generator.x",)
 
 
 def test_a_generator_of_a_library_has_no_solution(write_circuit):
