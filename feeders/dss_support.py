@@ -36,7 +36,7 @@ _CONTROLS = {
 }
 _LOAD_MODELS = tuple(int(model) for model in LoadModel if model < LoadModel.GENERATOR)
 HAS_OPEN_CONDUCTOR = "has an open conductor"
-"""Why such a load or generator is refused; of a load, OpenDSS 0.14 has another current every time."""
+"""Why such an element is refused; OpenDSS 0.14 has another current of such a load every time."""
 _FIXED_Q = (LoadModel.FIXED_KVAR, LoadModel.FIXED_REACTANCE)
 _SNAPSHOT_POWER_FLOW = 1  # Solution.LoadModel
 
