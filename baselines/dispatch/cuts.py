@@ -36,6 +36,7 @@ OVER, UNDER, CURRENT = 0, 1, 2
 """Kinds of cuts: voltage above its limit, below it, current above its rating."""
 
 _ALIKE = 0.999  # cosine of two slopes of which the deeper one is enough
+_SOME = 32  # limits of a sparse network whose slopes are compared at once
 _TURN = 0.3  # rad: a current that has turned by less takes its old cut along
 
 
@@ -307,17 +308,25 @@ def _distinct(
     """The deepest limits of one step, none of them like a deeper one."""
     if not wanted:
         return []
-    size = len(wanted)
-    index = np.array(wanted, np.int64)
-    angle = np.angle(point.current[t, index]) if kind == CURRENT else np.zeros(size)
-    each = Cuts(np.full(size, t), np.full(size, kind), index, angle)
-    slope = slopes(point, response, each)
-    slope /= np.maximum(np.linalg.norm(slope, axis=1), 1e-30)[:, None]
-    is_open = np.ones(size, bool)
+    # A sparse network has a solve for each slope: those of the deepest limits alone, mostly.
+    size = _SOME if isinstance(response, SparseSlopes) else len(wanted)
     chosen: list[int] = []
-    while is_open.any() and len(chosen) < num:
-        k = int(np.argmax(is_open))
-        chosen.append(int(index[k]))
-        is_open &= slope @ slope[k] < _ALIKE
-        is_open[k] = False
+    kept: list[Array] = []
+    for first in range(0, len(wanted), size):
+        index = np.array(wanted[first : first + size], np.int64)
+        angle = np.angle(point.current[t, index]) if kind == CURRENT else np.zeros(len(index))
+        each = Cuts(np.full(len(index), t), np.full(len(index), kind), index, angle)
+        slope = slopes(point, response, each)
+        slope /= np.maximum(np.linalg.norm(slope, axis=1), 1e-30)[:, None]
+        is_open = np.ones(len(index), bool)
+        for other in kept:
+            is_open &= slope @ other < _ALIKE
+        while is_open.any() and len(chosen) < num:
+            k = int(np.argmax(is_open))
+            chosen.append(int(index[k]))
+            kept.append(slope[k])
+            is_open &= slope @ slope[k] < _ALIKE
+            is_open[k] = False
+        if len(chosen) == num:
+            break
     return chosen
