@@ -190,8 +190,8 @@ def _export_run(split: str, root: pathlib.Path, run: RunResult) -> str:
     with contextlib.closing(loaded) as assembly:
         judged = folder.path / "evaluation" / f"{split}-best.npz"
         tensors, about = freeze(assembly, split, judged)
-        days, found = pick_days(assembly.core, split), run.judgements[split]["engines"]["torch"]
-        arrays, words, is_same = fewest_bits(assembly, tensors, about, days, found["metrics"])
+        days = pick_days(assembly.core, split)
+        arrays, words, is_same = fewest_bits(assembly, tensors, about, days, run.judgements[split])
     write_json(dest / "figures.json", _figures(run.judgements[split]))
     write_json(dest / "policy.json", {**meta, **about})
     _write_arrays(dest / "policy.npz", arrays)

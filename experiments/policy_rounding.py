@@ -17,9 +17,10 @@ import numpy.typing as npt
 import torch
 
 from gradmap.experiments.assembly import Assembly
-from gradmap.experiments.evaluate import evaluate
+from gradmap.experiments.evaluate import Evaluation, evaluate
 from gradmap.experiments.frozen import ACTIONS, KIND, RULES, Tensors, frozen_policy
 from gradmap.experiments.judgement import number
+from gradmap.experiments.summary import intervals
 
 Arrays = dict[str, npt.NDArray[Any]]
 Bytes = npt.NDArray[np.uint8]
@@ -43,6 +44,8 @@ SHOWN = (
     "losses_kwh_per_day",
 )
 """Quantities that stay as they are, to the digits that tables show."""
+
+_WITH_INTERVAL = ("cost_usd_per_day", "node_step_violation_pct")
 
 _ONE_BITS = 14
 _ONE = 1 << _ONE_BITS
@@ -127,7 +130,7 @@ def fewest_bits(
     tensors: Tensors,
     meta: Mapping[str, Any],
     days: torch.Tensor,
-    judged: Mapping[str, float],
+    judgement: Mapping[str, Any],
 ) -> tuple[Arrays, str, bool]:
     """Rounds a policy as far as its figures stay what the tables show.
 
@@ -136,22 +139,45 @@ def fewest_bits(
         tensors: The policy, from `frozen.freeze`.
         meta: What was kept beside them.
         days: Days that it was judged on. `[day]`
-        judged: What the torch power flow found on them, by quantity.
+        judgement: What was found on them.
 
     Returns:
         What to keep; in how many bits, in words; and whether the figures are
         as they were. They may not be, with all bits, where the judgement was
         made by other code or on another machine.
     """
+    was = _shown(judgement)
     for arrays, words in _roundings(tensors, meta[KIND]):
         if meta[KIND] == RULES:
             return arrays, words, True
         policy = frozen_policy(run.core, unpack_all(arrays), meta)
-        found = evaluate(run.core, policy, days, run.config.evaluation_batch).metrics
-        is_same = all(number(found[name]) == number(judged[name]) for name in SHOWN)
+        found = evaluate(run.core, policy, days, run.config.evaluation_batch)
+        is_same = _shown(as_judgement(found)) == was
         if is_same:
             break
     return arrays, words, is_same
+
+
+def as_judgement(found: Evaluation) -> dict[str, Any]:
+    """An evaluation by the torch power flow in the shape of a judgement.
+
+    Args:
+        found: The evaluation.
+
+    Returns:
+        `dates`, and of `engines` the one.
+    """
+    by_day = {name: values.tolist() for name, values in found.by_day.items()}
+    torch_found = {"metrics": found.metrics, "by_day": by_day}
+    return {"dates": list(found.dates), "engines": {"torch": torch_found}}
+
+
+def _shown(judgement: Mapping[str, Any]) -> dict[str, str]:
+    """What the tables show of a judgement, ends of intervals over its days among it."""
+    metrics = judgement["engines"]["torch"]["metrics"]
+    found = intervals([judgement])
+    ends = {f"{k}_{end}": found[f"{k}_{end}"] for k in _WITH_INTERVAL for end in ("low", "high")}
+    return {name: number(value) for name, value in ({k: metrics[k] for k in SHOWN} | ends).items()}
 
 
 def _roundings(tensors: Tensors, kind: str) -> Iterator[tuple[Arrays, str]]:

@@ -273,7 +273,7 @@ def _row(
     row["best_iteration"] = _mean([each["iteration"] for each in judged])
     row["optimality_gap_pct"] = row["optimality_gap_high_pct"] = None
     if judged:
-        row.update(_intervals(judged))
+        row.update(intervals(judged))
         cost = stacked(judged, "cost_usd_per_day")
         row["optimality_gap_pct"] = _gap_pct(cost, reference, reference)
         row["optimality_gap_high_pct"] = _gap_pct(cost, bound, reference)
@@ -301,8 +301,16 @@ def combined_status(runs: Sequence[RunResult]) -> str:
     )
 
 
-def _intervals(judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """`WITH_INTERVAL` and the ends of their intervals."""
+def intervals(judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """`WITH_INTERVAL` and the ends of their intervals, and what was drawn for them.
+
+    Args:
+        judged: Judgements of a method's runs, on the same days.
+
+    Returns:
+        By quantity `NAME`, `NAME_low` and `NAME_high`, None where not known;
+        `resampled`.
+    """
     strata = seasons(judged[0]["dates"])
     found: dict[str, Any] = {}
     for name in WITH_INTERVAL:
