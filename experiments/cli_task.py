@@ -63,7 +63,7 @@ class Arguments:
     json: pathlib.Path | None = None
     days: int = 4
     iterations: int = 40
-    rounds: int = 10
+    rounds: int = 16
     seed: int = 0
     threads: int = 1
     device: str = "auto"
@@ -136,7 +136,7 @@ def _say(line: str) -> None:
 
 def _show(found: Mapping[str, Any]) -> None:
     """Prints the table and what it says."""
-    from gradmap.experiments.task_check import COLUMNS
+    from gradmap.experiments.task_check import ALIVE_COLUMNS, COLUMNS
 
     output = console()
     share = found["flexible_kw"] / found["peak_kw"] if found["peak_kw"] > 0 else float("nan")
@@ -149,9 +149,10 @@ def _show(found: Mapping[str, Any]) -> None:
         f"difficulty {found['difficulty']:.3g}, {found['regulation']} regulation, "
         f"band {found['vmin_pu']:g} to {found['vmax_pu']:g} p.u."
     )
-    table = Table("devices", *COLUMNS.values(), "seconds", box=box.SIMPLE)
+    heads = {**COLUMNS, **(ALIVE_COLUMNS if found["regulation"] != "fixed" else {})}
+    table = Table("devices", *heads.values(), "seconds", box=box.SIMPLE)
     for name, figures in found["methods"].items():
-        cells = (f"{figures[key]:,.4g}" for key in (*COLUMNS, "seconds"))
+        cells = (f"{figures[key]:,.4g}" for key in (*heads, "seconds"))
         table.add_row(name, *cells)
     output.print(table)
     if found["difficulties"]:

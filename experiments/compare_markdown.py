@@ -28,6 +28,9 @@ SHOWN = {
 }
 """Columns of the main table, and their headings."""
 
+SHOWN_IF_KNOWN = {"tap_operations_per_day": "tap moves a day"}
+"""Columns after them, where a method has a figure: of tasks whose taps are alive."""
+
 WITH_INTERVAL = ("cost_usd_per_day", "node_step_violation_pct")
 """Columns that show their interval."""
 
@@ -80,13 +83,18 @@ def setting(report: Report) -> str:
     )
 
 
-def main_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = tuple(SHOWN)) -> str:
+def main_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> str:
     """The main table in Markdown, a family of methods after the other.
 
     Args:
         rows: From `gradmap.experiments.summary.summarise_results`.
-        names: Columns to show, `title` first.
+        names: Columns to show, `title` first; by default those of `SHOWN`, and
+            of `SHOWN_IF_KNOWN` what there is.
     """
+    headings = {**SHOWN, **SHOWN_IF_KNOWN}
+    if names is None:
+        extra = [n for n in SHOWN_IF_KNOWN if any(row.get(n) is not None for row in rows)]
+        names = [*SHOWN, *extra]
     body, families = [], {row["family"] for row in rows}
     for family, heading in FAMILIES.items():
         own = [row for row in rows if row["family"] == family]
@@ -102,7 +110,7 @@ def main_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = tuple(S
         notes.append("† not decentralised: it sees more than an agent can.")
     if any(row["cost_usd_per_day_low"] is not None for row in rows):
         notes.append("In brackets: 95 % bootstrap interval.")
-    return grid([SHOWN[name] for name in names], body) + "\n\n" + " ".join(notes)
+    return grid([headings[name] for name in names], body) + "\n\n" + " ".join(notes)
 
 
 def stress_table(report: Report) -> str:
@@ -272,7 +280,7 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
         return with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
     if name == "optimality_gap_pct":
         return _gap_text(row)
-    return number(row[name])
+    return number(row.get(name))
 
 
 def _gap_text(row: Mapping[str, Any]) -> str:

@@ -42,6 +42,9 @@ COLUMNS = {
 }
 """Quantities of a check, and their headings."""
 
+ALIVE_COLUMNS = {"tap_operations_per_day": "tap moves a day"}
+"""Those that come after them where taps are alive."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckBudget:
@@ -56,7 +59,7 @@ class CheckBudget:
 
     num_days: int = 4
     selfish_iterations: int = 40
-    foresight_rounds: int = 10
+    foresight_rounds: int = 16
 
 
 def _silent(line: str) -> None:
@@ -83,7 +86,7 @@ def check_task(
         What JSON can hold: `task`, `feeder`, `num_agents`, `difficulty`,
         `regulation`, `vmin_pu` and `vmax_pu`, `flexible_kw` and `peak_kw`
         (rated power of all devices, largest base load of any step), `days`,
-        `methods` (figures of `COLUMNS` by method, and seconds), `binds`,
+        `methods` (figures of `COLUMNS` and `ALIVE_COLUMNS` by method, and seconds), `binds`,
         `is_solvable`, `difficulties` (what was tried if it does not bind),
         `base_loads` (likewise if base load alone is why it was not solved),
         and `advice`, phrases.
@@ -106,7 +109,8 @@ def check_task(
         started = time.monotonic()
         made[name] = build()
         metrics = evaluate(core, made[name], days).metrics
-        figures = {column: metrics[column] for column in COLUMNS}
+        names = (name for name in (*COLUMNS, *ALIVE_COLUMNS) if name in metrics)
+        figures = {column: metrics[column] for column in names}
         found[name] = {**figures, "seconds": time.monotonic() - started}
     share = {name: figures["node_step_violation_pct"] for name, figures in found.items()}
     binds = share["selfish"] >= BINDS_PCT
@@ -218,14 +222,23 @@ def _words(settings: Mapping[str, float | str]) -> str:
 
 
 def _warnings(found: dict[str, dict[str, float]]) -> list[str]:
+    """What else stands out, a phrase each."""
     said = []
+    if found[REFERENCE]["cost_usd_per_day"] >= found["idle"]["cost_usd_per_day"]:
+        said.append(
+            "perfect foresight found nothing cheaper than idle devices that keeps the limits: give "
+            "it more rounds (--rounds)"
+        )
     overloaded = found[REFERENCE]["thermal_overload_step_pct"]
     if overloaded > 0:
         idle = found["idle"]["thermal_overload_step_pct"]
-        said.append(
-            f"perfect foresight overloads a branch in {overloaded:.1f} % of steps, base load alone "
-            f"in {idle:.1f} %: the circuit's ratings, or task.scenarios.base_load_scale"
+        why = (
+            f"base load alone in {idle:.1f} %: the circuit's ratings, or "
+            "task.scenarios.base_load_scale"
+            if idle > 0
+            else "base load alone in none: give it more rounds (--rounds)"
         )
+        said.append(f"perfect foresight overloads a branch in {overloaded:.1f} % of steps, {why}")
     if max(each["solver_failures"] for each in found.values()) > 0:
         said.append("power flows fail: the devices are too large for the feeder, lower difficulty")
     return said

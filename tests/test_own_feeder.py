@@ -17,7 +17,7 @@ from gradmap.envs.fleet import build_agents
 from gradmap.envs.placement import read_devices
 from gradmap.envs.task_feeder import load_task_feeder
 from gradmap.experiments import cli
-from gradmap.experiments.config_load import load_compare_config, load_run_config
+from gradmap.experiments.config_load import load_compare_config, load_run_config, run_configs
 from gradmap.feeders.errors import GradmapError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -133,6 +133,21 @@ def test_taps_of_one_feeder_do_not_stay_for_another(tmp_path: pathlib.Path) -> N
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
     assert load_compare_config(path) == config
+
+
+def test_feeders_of_one_comparison_have_settings_of_their_own(tmp_path: pathlib.Path) -> None:
+    """What the file says of all tasks stays."""
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "task: {num_agents: 20, vmin_pu: 0.94}\nmethods: [idle]\n"
+        "tasks: {long: {feeder: ieee34}, short: {feeder: ieee13}}\n",
+        encoding="utf-8",
+    )
+    runs = run_configs(load_compare_config(path))
+    tasks = {key.task: run.task for key, run in runs.items()}
+    assert (tasks["long"].regulation, tasks["short"].regulation) == ("quasi-static", "fixed")
+    assert (tasks["long"].vmax_pu, tasks["short"].vmax_pu) == (1.08, 1.05)
+    assert {task.vmin_pu for task in tasks.values()} == {0.94}
 
 
 @pytest.mark.parametrize(

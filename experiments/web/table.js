@@ -12,6 +12,7 @@ const COLUMNS = [
   { key: "power_flow_solves", label: "power flows in training", format: short },
   { key: "violation_max_pu", label: "largest violation, p.u." },
   { key: "discomfort_kh", label: "discomfort, K h" },
+  { key: "tap_operations_per_day", label: "tap moves per day", digits: 0 },
 ];
 
 function resultsTable(task, state) {

@@ -19,6 +19,7 @@ from gradmap.envs.own_task import DIFFICULTY, own_task, task_name
 from gradmap.envs.placement import Placement
 from gradmap.envs.scenarios.build import build_scenarios
 from gradmap.envs.task_feeder import without_missing_ratings
+from gradmap.experiments.config_load import load_run_config
 from gradmap.feeders.catalog import list_feeders, load_feeder
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.powerflow.network import Network
@@ -206,6 +207,13 @@ def test_a_published_name_is_of_its_feeder():
         check_name(TaskConfig(feeder="ieee34", taps=None))
     with pytest.raises(GradmapError, match="unknown task"):
         check_name(TaskConfig(name="ieee123-mixd-v1"))
+
+
+def test_the_published_feeder_has_a_task_of_its_own_too():
+    task = load_run_config("idle", None, "ieee123", "ieee123-mixed").task
+    check_name(task)
+    assert task == own_task("ieee123")
+    assert load_run_config("idle", None, "ieee123").task == TaskConfig()
 
 
 def test_all_faults_of_a_task_come_at_once():
