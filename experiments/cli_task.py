@@ -63,7 +63,7 @@ class Arguments:
     json: pathlib.Path | None = None
     days: int = 4
     iterations: int = 40
-    rounds: int = 16
+    rounds: int = 20
     seed: int = 0
     threads: int = 1
     device: str = "auto"

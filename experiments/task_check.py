@@ -59,7 +59,7 @@ class CheckBudget:
 
     num_days: int = 4
     selfish_iterations: int = 40
-    foresight_rounds: int = 16
+    foresight_rounds: int = 20
 
 
 def _silent(line: str) -> None:
