@@ -21,6 +21,7 @@ from gradmap.experiments.evaluate import evaluate, pick_days
 from gradmap.experiments.progress import Reporter
 from gradmap.experiments.runs import RunFolder
 from gradmap.experiments.signals import StopRequest
+from gradmap.feeders.errors import GradmapError
 
 COUNTED = ("env_gradients", "env_steps", "power_flow_solves")
 """Counters in every row of the metrics."""
@@ -89,6 +90,9 @@ class Training:
 
         Returns:
             Whether the budget was used up.
+
+        Raises:
+            GradmapError: If it was, and no policy on the way could be judged.
         """
         position, rule = self.position, self.run.config.validation
         every = rule.reference_every if self.run.spec.is_reference else rule.every
@@ -106,6 +110,13 @@ class Training:
             if is_done and position.judged != position.iteration:
                 self._judge(board, reporter)
         self._save("latest")
+        if is_done and math.isinf(position.best_score):
+            raise GradmapError(
+                f"no policy of this run could be judged: on each of the {len(self._days)} "
+                f"{self.split} days a power flow had no solution. The devices ask for more than "
+                "the feeder can carry: lower task.difficulty, or spread it over more agents "
+                "(task.num_agents)"
+            )
         return is_done
 
     def is_finished(self) -> bool:

@@ -64,6 +64,19 @@ def test_the_best_checkpoint_has_the_least_score(fake: object, tmp_path: pathlib
     assert int(state["counters"][0]) == 40
 
 
+def test_a_run_that_no_day_can_judge_says_why(
+    fake: object,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("gradmap.experiments.train.score", lambda run, found: float("inf"))
+    assert train(tmp_path / "run") != 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "validation days a power flow had no solution" in told
+    assert "lower task.difficulty" in told
+
+
 def test_the_score_prices_violations_unless_the_network_is_ignored(
     fake: types.ModuleType,
 ) -> None:
