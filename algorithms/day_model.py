@@ -50,11 +50,12 @@ def own_state_gain(actors: Actors, observation: Tensor) -> Tensor:
         observation: What they saw. `[batch, time, agent, feature]`
 
     Returns:
-        Derivative of the action by the observed own state. `[batch, time, agent]`
+        Derivative of the action by the observed own state, of the shape of
+        `Rollout.action`.
     """
     seen = observation.flatten(0, 1).transpose(0, 1).contiguous()
     slope: Tensor = actors.slope(seen, OWN_STATE)
-    return slope.T.reshape(observation.shape[:3])
+    return slope.transpose(0, 1).reshape(*observation.shape[:3], *slope.shape[2:])
 
 
 class DayModel:
@@ -87,7 +88,7 @@ class DayModel:
         Args:
             action: What the policies choose for the observations of the
                 rollout; where a device's state has moved away from the
-                rollout's, the reaction to it is added. `[row, time, agent]`
+                rollout's, the reaction to it is added. `[row, time, *action_shape]`
             rows: Which days of the rollout. `[row]`, int64
 
         Returns:

@@ -49,6 +49,10 @@ class GradMAP(GradientLearner):
     def update(self, days: Tensor) -> Rollout:
         """One environment gradient, then `reuse_passes` passes; see `GradientLearner`."""
         done, gradient = environment_gradient(self.core, self.actors, days, self.objective)
+        if self.config.price.kind == "none" and self.core.num_actions > 1:
+            # Without a network nobody gains by reactive power. What is left, how others'
+            # policies answer to the voltage, is tiny, and Adam would make steps of it.
+            gradient[..., 1] = 0.0
         if self._feeder is None:
             self._reuse(done, gradient)
         else:
@@ -86,9 +90,9 @@ class GradMAP(GradientLearner):
                 self.optimiser.step()
 
     def _act(self, observation: Tensor) -> Tensor:
-        """Actions for days of observations, agent first; `[row, time, agent]`."""
+        """Actions for days of observations, agent first; `[row, time, *action_shape]`."""
         action: Tensor = self.actors(observation.flatten(1, 2))
-        return action.reshape(observation.shape[:3]).permute(1, 2, 0)
+        return action.reshape(*observation.shape[:3], *action.shape[2:]).movedim(0, 2)
 
     def _reuse(self, done: Rollout, gradient: Tensor) -> None:
         """Improves the networks on the samples of a rollout."""

@@ -77,7 +77,8 @@ class GradientLearner(abc.ABC):
         self.config = config
         self.counters = Counters()
         self.generator = torch.Generator().manual_seed(seed)
-        actors = Actors(core.num_agents, core.num_features, config.hidden, self.generator)
+        sizes = (core.num_agents, core.num_features)
+        actors = Actors(*sizes, config.hidden, self.generator, core.num_actions)
         self.actors = actors.to(core.device)
         self.averaged = copy.deepcopy(self.actors)
         self.prices = Multipliers(core, config.price)

@@ -111,6 +111,9 @@ class Actors(nn.Module):
         num_features: Length of an observation.
         hidden: Widths of the hidden layers.
         generator: Source of the initial weights.
+        num_actions: Numbers that an action is made of, see `Core.num_actions`.
+            Where they are more than one, all that is said to be
+            `[agent, sample]` below has an axis of them behind.
     """
 
     def __init__(
@@ -119,9 +122,10 @@ class Actors(nn.Module):
         num_features: int,
         hidden: tuple[int, ...],
         generator: torch.Generator,
+        num_actions: int = 1,
     ) -> None:
         super().__init__()
-        self.net = StackedMLP(num_agents, num_features, hidden, 1, generator)
+        self.net = StackedMLP(num_agents, num_features, hidden, num_actions, generator)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Acts on each agent's own samples.

@@ -20,7 +20,8 @@ class Rollout:
     Attributes:
         days: Index of each day. `[batch]`
         observation: What the agents saw. `[batch, time, agent, feature]`
-        action: What their policies chose. `[batch, time, agent]`
+        action: What their policies chose. `[batch, time, agent]`, or
+            `[batch, time, agent, 2]`: see `Core.action_shape`
         outcome: What came of it. `[batch, time, ...]`
     """
 
@@ -85,9 +86,9 @@ def environment_gradient(
 
     Returns:
         The days, cut from the gradient's graph where it costs memory only,
-        and the gradient. `[batch, time, agent]`, float32
+        and the gradient, of the shape of `Rollout.action`, float32.
     """
-    shape = (len(days), core.num_agents)
+    shape = (len(days), *core.action_shape)
     nudges = [
         torch.zeros(shape, device=core.device, requires_grad=True) for _ in range(core.num_steps)
     ]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gradmap.baselines.dispatch.cuts import Cuts
+from gradmap.baselines.dispatch.sensitivity import refuse_free_reactive
 from gradmap.baselines.dispatch.successive import Day, Played
 from gradmap.baselines.foresight_config import ForesightConfig
 from gradmap.baselines.idle import IdlePolicy
@@ -50,7 +51,7 @@ class OpenLoopPolicy:
 
     Args:
         days: The days that it knows. `[day]`
-        action: Their actions. `[day, time, agent]`
+        action: Their actions. `[day, time, *Core.action_shape]`
     """
 
     def __init__(self, days: Tensor, action: Tensor) -> None:
@@ -100,7 +101,7 @@ class PerfectForesight:
             limit, or exceed one least. `[day, time, agent]`, float32
 
     Raises:
-        GradmapError: If the split has no days.
+        GradmapError: If the split has no days, or reactive power is a free choice.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class PerfectForesight:
         split: str = "test",
         days: Tensor | None = None,
     ) -> None:
+        refuse_free_reactive(core)
         self.core = core
         self.config = config
         self.counters = Counters()

@@ -22,7 +22,7 @@ from gradmap.algorithms.moments import adam_tensors, load_adam_tensors
 from gradmap.algorithms.rollout import Rollout, environment_gradient
 from gradmap.algorithms.schedule import cosine_fraction
 from gradmap.baselines.advantages import generalised_advantages
-from gradmap.baselines.gaussian import Exploring
+from gradmap.baselines.gaussian import Exploring, over_numbers
 from gradmap.baselines.gippo_config import GIPPOConfig
 from gradmap.baselines.gippo_update import (
     Batch,
@@ -59,7 +59,8 @@ class GIPPO(GradientLearner):
 
     def __init__(self, core: Core, config: GIPPOConfig, seed: int) -> None:
         super().__init__(core, config, seed)
-        start = torch.full((core.num_agents, 1), float(config.log_std_initial), device=core.device)
+        shape = (core.num_agents, 1, *core.action_shape[1:])
+        start = torch.full(shape, float(config.log_std_initial), device=core.device)
         self.policies = GaussianPolicies(self.actors, nn.Parameter(start))
         critic = LocalCritic(
             core.num_agents, core.num_features, config.critic_hidden, self.generator
@@ -86,7 +87,7 @@ class GIPPO(GradientLearner):
     def update(self, days: Tensor) -> Rollout:
         """One rollout with its gradient, the alpha-step, PPO's passes; see `GradientLearner`."""
         config, core = self.config, self.core
-        shape = (core.num_steps, len(days), core.num_agents)
+        shape = (core.num_steps, len(days), *core.action_shape)
         noise = torch.randn(shape, generator=self.generator).to(core.device)
         exploring = Exploring(self.actors, self.policies.log_std, noise)
         done, gradient = environment_gradient(core, exploring, days, self.objective)
@@ -119,14 +120,15 @@ class GIPPO(GradientLearner):
 
         # Of the draw, not of the action: the tangent lies between them.
         slope = by_agent(-gradient * (1.0 - torch.tanh(drawn).square()))
-        size = slope.square().mean(1, keepdim=True).sqrt()
+        size = over_numbers(slope.square()).mean(1, keepdim=True).sqrt()
+        size = size if slope.ndim == 2 else size.unsqueeze(-1)
         advantage, target = advantage.flatten(0, 1), target.flatten(0, 1)
         spread = advantage.std(0, correction=0).clamp_min(1e-4)
         self.value_scale.update(target.mean(0), target.square().mean(0))
         return Batch(
             observation=by_agent(done.observation),
             drawn=by_agent(drawn),
-            centre=by_agent(drawn - log_std.exp().squeeze(-1) * noise),
+            centre=by_agent(drawn - log_std.exp().squeeze(1) * noise),
             log_std=log_std,
             slope=torch.where(size > 0, slope / size.clamp_min(1e-30), 0.0),
             advantage=((advantage - advantage.mean(0)) / spread).T.contiguous(),

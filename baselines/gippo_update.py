@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmap.baselines.clipping import clip_agents
-from gradmap.baselines.gaussian import divergence, log_probability
+from gradmap.baselines.gaussian import divergence, log_probability, over_numbers
 from gradmap.baselines.gippo_config import GIPPOConfig
 
 
@@ -20,11 +20,13 @@ class Batch:
 
     Attributes:
         observation: What the agents saw. `[agent, sample, feature]`
-        drawn: What they drew, before the tangent. `[agent, sample]`
-        centre: Centres that they drew around. `[agent, sample]`
-        log_std: Logarithm of their deviations then. `[agent, 1]`
+        drawn: What they drew, before the tangent. `[agent, sample]`, or
+            `[agent, sample, number]` where an action is several numbers
+        centre: Centres that they drew around, likewise.
+        log_std: Logarithm of their deviations then. `[agent, 1]`, or
+            `[agent, 1, number]`
         slope: Way in which a draw had better move, of root mean square 1 for
-            each agent; 0 where the gradient is. `[agent, sample]`
+            each agent, all its numbers together; 0 where the gradient is. As `drawn`
         advantage: Advantages, standardised for each agent. `[agent, sample]`
         target: Value targets on the critics' scale. `[agent, sample]`
     """
@@ -44,9 +46,10 @@ class Batch:
             alpha: Each agent's length of step. `[agent, 1]`
 
         Returns:
-            The draws, before the tangent. `[agent, sample]`
+            The draws, before the tangent; as `drawn`.
         """
-        return self.drawn + alpha * self.log_std.exp() * self.slope
+        length = alpha.reshape(-1, *[1] * (self.drawn.ndim - 1))
+        return self.drawn + length * self.log_std.exp() * self.slope
 
 
 class GaussianPolicies(nn.Module):
@@ -54,7 +57,7 @@ class GaussianPolicies(nn.Module):
 
     Args:
         actors: The actors, with `unsquashed`.
-        log_std: Logarithm of each agent's deviation. `[agent, 1]`
+        log_std: Logarithm of each agent's deviation, as in `Batch`.
     """
 
     def __init__(self, actors: nn.Module, log_std: nn.Parameter) -> None:
@@ -63,7 +66,7 @@ class GaussianPolicies(nn.Module):
         self.log_std = log_std
 
     def centre(self, observation: Tensor) -> Tensor:
-        """Centres at observations. `[agent, sample]`
+        """Centres at observations. `[agent, sample]`, or `[agent, sample, number]`
 
         Args:
             observation: Observations. `[agent, sample, feature]`
@@ -192,7 +195,7 @@ def ppo_passes(
             ratio = torch.exp(log_probability(drawn, centre, log_std) - log_p)
             clipped = ratio.clamp(1.0 - config.clip, 1.0 + config.clip)
             gain = torch.minimum(advantage * ratio, advantage * clipped).mean(1)
-            entropy = (log_std + 0.5 * math.log(2.0 * math.pi * math.e)).squeeze(-1)
+            entropy = over_numbers(log_std + 0.5 * math.log(2.0 * math.pi * math.e)).squeeze(-1)
             kl = divergence(first, log_std_0, centre, log_std).detach().mean(1)
             if config.kl_stop is not None:
                 is_learning = is_learning & (kl <= config.kl_stop)

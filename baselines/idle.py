@@ -14,7 +14,7 @@ IDLE_ACTION = {
     "ev_charger": -1.0,
     "pv_inverter": -1.0,
 }
-"""The action at which a device draws and feeds nothing."""
+"""The action at which a device draws and feeds nothing; a second number is 0 then."""
 
 
 class IdlePolicy:
@@ -25,11 +25,12 @@ class IdlePolicy:
     """
 
     def __init__(self, core: Core) -> None:
-        self._action = torch.tensor([IDLE_ACTION[k] for k in core.agent_kinds], device=core.device)
+        idle = torch.tensor([IDLE_ACTION[k] for k in core.agent_kinds], device=core.device)
+        self._action = core.whole_action(idle)
 
     def reset(self, days: Tensor) -> None:
         """Begins a batch of days; see `Policy.reset`."""
 
     def act(self, observation: Tensor) -> Tensor:
         """Returns the idle action for every agent; see `Policy.act`."""
-        return self._action.expand(observation.shape[:2])
+        return self._action.expand(len(observation), *self._action.shape)

@@ -50,7 +50,8 @@ class RecedingHorizon:
         config: Settings.
 
     Raises:
-        GradmapError: If the scenarios have no training days.
+        GradmapError: If the scenarios have no training days, or reactive power
+            is a free choice.
     """
 
     def __init__(self, core: Core, config: RecedingConfig | None = None) -> None:

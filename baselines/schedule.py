@@ -69,6 +69,7 @@ class ScheduledPolicy:
     """
 
     def __init__(self, core: Core, schedule: ScheduleSettings) -> None:
+        self._core = core
         self._schedule = schedule
         self._sizes = [fleet.num_devices for fleet in core.fleets]
         self._fleets = core.fleets
@@ -97,7 +98,19 @@ class ScheduledPolicy:
             else:
                 assert isinstance(fleet, GeneratorFleet)
                 actions.append(self._generator(fleet, tariff, rise))
-        return torch.cat(actions, dim=1)
+        active = torch.cat(actions, dim=1)
+        return self._core.whole_action(active, self.reactive(observation, active))
+
+    def reactive(self, observation: Tensor, active: Tensor) -> Tensor | None:
+        """Chooses the reactive power, where that is free; the installer's schedule has none.
+
+        Args:
+            observation: What each agent sees. `[batch, agent, feature]`
+            active: First numbers of the actions. `[batch, agent]`
+
+        Returns:
+            Second numbers, or None for no reactive power. `[batch, agent]`
+        """
 
     def curtail(self, share: Tensor, deviation_pu: Tensor) -> Tensor:
         """Applies the droop law.

@@ -41,7 +41,7 @@ class Window:
         seen: What the agents saw, and see after the last step.
             `[batch, time + 1, agent, feature]`
         joint: What a central critic sees then. `[batch, time + 1, entry]`
-        action: What the policies chose. `[batch, time, agent]`
+        action: What the policies chose. `[batch, time, *Core.action_shape]`
         outcomes: What came of each step. `[batch, ...]` each
         outcome: The same, joined. `[batch, time, ...]`
         after: The state after the last step.
@@ -120,10 +120,10 @@ class SHAC(GradientLearner):
             )
 
     def _noise(self, num_days: int) -> Tensor | None:
-        """What is added to actions before their tangent. `[time, batch, agent]`"""
+        """What is added to actions before their tangent. `[time, batch, *action_shape]`"""
         if not self.config.deviation:
             return None
-        shape = (self.core.num_steps, num_days, self.core.num_agents)
+        shape = (self.core.num_steps, num_days, *self.core.action_shape)
         noise = torch.randn(shape, generator=self.generator).to(self.core.device)
         return self.config.deviation * noise
 

@@ -32,7 +32,11 @@ _LATER_KEYS = (
     *("placement", "difficulty", "battery_kvar_per_kw", "pv_kvar_per_kw"),
     *(f"{kind}_kw" for kind in MORE_KINDS),
     "hand_over",
+    *("reactive", "inverter_kva_per_kw"),
 )
+
+Reactive = Literal["rule", "free"]
+"""Whether reactive power follows from an agent's single number, or is a second one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +129,14 @@ class TaskConfig:
         hand_over: Which of the circuit's own generators, PV systems and
             storage become agents, in place of a part of the base load: see
             `gradmap.envs.own_devices`. All other agents are drawn.
+        reactive: `rule`: reactive power follows from the one number that an
+            agent chooses, as `battery_kvar_per_kw` and `pv_kvar_per_kw` say;
+            `free`: batteries and PV inverters choose it inside their kVA
+            circle, and every action is two numbers, see
+            `gradmap.envs.devices.inverter`.
+        inverter_kva_per_kw: Apparent power of an inverter over the rated power
+            of its device, 1 or more, where reactive power is free; those of
+            `hand_over` have the circuit's.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -149,9 +161,12 @@ class TaskConfig:
     pv_kvar_per_kw: float = 0.0
     regulation: Literal["fixed", "quasi-static"] = "fixed"
     hand_over: tuple[HandOver, ...] = ()
+    reactive: Reactive = "rule"
+    inverter_kva_per_kw: float = 1.1
 
     def __post_init__(self) -> None:
         faults = [*self.placement.faults(), *self._take_devices(), *self._own_faults()]
+        faults += self._reactive_faults()
         if self.num_agents < 1:
             faults.append(f"num_agents is {self.num_agents}, expected 1 or more")
         shares = dataclasses.asdict(self.mix)
@@ -161,9 +176,6 @@ class TaskConfig:
             value = getattr(self, field)
             if value is not None and not (0 < value < math.inf):
                 faults.append(f"{field} is {value}, expected more than 0")
-        for field in ("battery_kvar_per_kw", "pv_kvar_per_kw"):
-            if not 0 <= getattr(self, field) <= MAX_KVAR_PER_KW:
-                faults.append(f"{field} is {getattr(self, field)}, expected 0 to {MAX_KVAR_PER_KW}")
         if not 0 < self.vmin_pu < self.vmax_pu:
             faults.append(
                 f"voltage limits are {self.vmin_pu} and {self.vmax_pu}, expected 0 < vmin < vmax"
@@ -190,6 +202,28 @@ class TaskConfig:
             object.__setattr__(self, name, found)
         if self.difficulty is not None:
             faults.append("difficulty scales sizes, which placement.csv gives; leave one out")
+        return faults
+
+    def _reactive_faults(self) -> list[str]:
+        """What is at fault with reactive power."""
+        faults = []
+        if self.reactive not in get_args(Reactive):
+            faults.append(f"reactive is {self.reactive!r}, expected 'rule' or 'free'")
+        is_free = self.reactive == "free"
+        for field in ("battery_kvar_per_kw", "pv_kvar_per_kw"):
+            value = getattr(self, field)
+            if not 0 <= value <= MAX_KVAR_PER_KW:
+                faults.append(f"{field} is {value}, expected 0 to {MAX_KVAR_PER_KW}")
+            elif is_free and value:
+                faults.append(
+                    f"{field} is {value}, but reactive is 'free': a rule for what agents choose "
+                    f"themselves; leave {field} out, or set reactive to 'rule'"
+                )
+        if not 1 <= self.inverter_kva_per_kw < math.inf:
+            faults.append(
+                f"inverter_kva_per_kw is {self.inverter_kva_per_kw}, expected 1 or more: an "
+                "inverter carries the rated power of its device"
+            )
         return faults
 
     def _own_faults(self) -> list[str]:

@@ -23,6 +23,7 @@ from gradmap.envs.config import TaskConfig
 from gradmap.envs.constraints import Limits, monitored_nodes
 from gradmap.envs.devices.base import DeviceStep, Foresighted, Surroundings
 from gradmap.envs.devices.days import DeviceDays, join_fleets
+from gradmap.envs.devices.inverter import Inverters
 from gradmap.envs.fleet import Agents, move_fleet
 from gradmap.envs.observations import (
     FEATURES,
@@ -81,6 +82,8 @@ class Core:
     Attributes:
         refill_usd_per_kwh: The value in force.
         regulation: What moves taps and capacitors; None if they are fixed.
+        inverters: What makes reactive power of the second number of actions;
+            None where actions are one number and it follows by rule.
 
     Raises:
         GradmapError: If scenarios and feeder do not fit, or nothing in the
@@ -117,6 +120,7 @@ class Core:
         self.agent_terminal = agents.terminal.to(self.device)
         self.fleets = tuple(move_fleet(fleet, self.device) for fleet in agents.fleets)
         self._sizes = agents.sizes
+        self.inverters = Inverters.of(self.fleets) if config.reactive == "free" else None
         self.dt_hours = float(scenarios.dt_hours)
         known = refill_usd_per_kwh
         self.refill_usd_per_kwh = refill_price(scenarios) if known is None else float(known)
@@ -162,6 +166,32 @@ class Core:
     def num_agents(self) -> int:
         """Number of agents."""
         return len(self.agent_names)
+
+    @property
+    def num_actions(self) -> int:
+        """Numbers that an agent chooses: 1, or 2 where reactive power is a free choice."""
+        return 1 if self.inverters is None else 2
+
+    @property
+    def action_shape(self) -> tuple[int, ...]:
+        """Shape of all agents' actions: `(agent,)`, or `(agent, 2)`; see `num_actions`."""
+        return (self.num_agents,) if self.inverters is None else (self.num_agents, 2)
+
+    def whole_action(self, active: Tensor, reactive: Tensor | None = None) -> Tensor:
+        """Puts actions together from their parts, for methods that know only one of them.
+
+        Args:
+            active: First numbers. `[..., agent]`
+            reactive: Second numbers; None for no reactive power. Left aside
+                where actions are one number. `[..., agent]`
+
+        Returns:
+            Actions, `[..., *action_shape]`.
+        """
+        if self.inverters is None:
+            return active
+        other = torch.zeros_like(active) if reactive is None else reactive
+        return torch.stack((active, other), dim=-1)
 
     @property
     def num_steps(self) -> int:
@@ -306,7 +336,7 @@ class Core:
         Args:
             state: The state, before the day's end.
             action: Actions; values outside [-1, 1] count as the nearest end.
-                `[batch, agent]`, float32
+                `[batch, *action_shape]`, float32
 
         Returns:
             The next state and what the step brought.
@@ -314,12 +344,13 @@ class Core:
         Raises:
             GradmapError: If the day is over or the action has another shape.
         """
-        expected = (len(state.days), self.num_agents)
+        expected = (len(state.days), *self.action_shape)
         if self.is_done(state):
             raise GradmapError("the day is over; call reset to begin another")
         if tuple(action.shape) != expected:
             raise GradmapError(
-                f"action has shape {tuple(action.shape)}, expected [batch, agent] = {expected}"
+                f"action has shape {tuple(action.shape)}, "
+                f"expected [batch, {self._action_axes}] = {expected}"
             )
         devices, done = self._step_devices(state, action.clamp(-1.0, 1.0))
         steps = torch.tensor(state.step, device=self.device)
@@ -343,7 +374,7 @@ class Core:
 
         Args:
             days: Index of each day. `[batch]`, int64
-            action: Actions of the whole day. `[batch, time, agent]`, float32
+            action: Actions of the whole day. `[batch, time, *action_shape]`, float32
 
         Returns:
             The outcome, `[batch, time, ...]`.
@@ -351,11 +382,11 @@ class Core:
         Raises:
             GradmapError: If the actions have another shape.
         """
-        expected = (len(days), self.num_steps, self.num_agents)
+        expected = (len(days), self.num_steps, *self.action_shape)
         if tuple(action.shape) != expected:
             raise GradmapError(
                 f"action has shape {tuple(action.shape)}, "
-                f"expected [batch, time, agent] = {expected}"
+                f"expected [batch, time, {self._action_axes}] = {expected}"
             )
         state = self.reset(days)
         if self.regulation is not None:
@@ -372,6 +403,10 @@ class Core:
         is_usable = flow.converged.cumprod(dim=-1).bool() & ~state.is_failed.unsqueeze(-1)
         return join_outcome(done, flow, is_usable)
 
+    @property
+    def _action_axes(self) -> str:
+        return "agent" if self.inverters is None else "agent, number"
+
     def _run_in_turn(self, state: State, action: Tensor) -> Outcome:
         outcomes = []
         for act in action.unbind(1):
@@ -386,7 +421,8 @@ class Core:
             days: Index of each day, on the core's device. `[batch]`
         """
         today = self.day_surroundings(days)
-        return DeviceDays(self.fleets, self._sizes, self._devices_at_midnight(days), today)
+        midnight = self._devices_at_midnight(days)
+        return DeviceDays(self.fleets, self._sizes, midnight, today, self.inverters)
 
     def day_surroundings(self, days: Tensor) -> Surroundings:
         """What whole days bring to the devices. `[day, time, 1]`
@@ -414,12 +450,16 @@ class Core:
     def _step_devices(self, state: State, action: Tensor) -> tuple[tuple[Tensor, ...], DeviceStep]:
         """Moves the fleets and joins what they did along the agent axis."""
         now = self._surroundings(state.days, state.step)
-        actions = action.split(self._sizes, dim=-1)
+        active = action if self.inverters is None else action[..., 0]
+        actions = active.split(self._sizes, dim=-1)
         moved = [
             fleet.step(own, act, now)
             for fleet, own, act in zip(self.fleets, state.devices, actions, strict=True)
         ]
-        return tuple(own for own, _ in moved), join_fleets([step for _, step in moved])
+        done = join_fleets([step for _, step in moved])
+        if self.inverters is not None:
+            done = self.inverters.add_to(done, action[..., 1])
+        return tuple(own for own, _ in moved), done
 
     def sum_by_terminal(self, power: Tensor) -> Tensor:
         """Adds the agents' power up at every load terminal. `[..., terminal]`

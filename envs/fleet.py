@@ -11,11 +11,11 @@ from torch import Tensor
 
 from gradmap.envs.config import TaskConfig
 from gradmap.envs.devices.base import Fleet
-from gradmap.envs.devices.battery import make_batteries
+from gradmap.envs.devices.battery import BatteryFleet, make_batteries
 from gradmap.envs.devices.ev_charger import make_ev_chargers
 from gradmap.envs.devices.generator import make_generators
 from gradmap.envs.devices.heat_pump import make_heat_pumps
-from gradmap.envs.devices.pv_inverter import make_pv_inverters
+from gradmap.envs.devices.pv_inverter import PVInverterFleet, make_pv_inverters
 from gradmap.envs.kinds import KINDS
 from gradmap.envs.own_devices import OwnDevice, own_devices
 from gradmap.envs.own_fleet import join_alike, own_fleet
@@ -25,6 +25,7 @@ from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import Feeder
 
 FleetT = TypeVar("FleetT")
+InverterFleetT = TypeVar("InverterFleetT", BatteryFleet, PVInverterFleet)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,14 +195,22 @@ def _make(
     """Draws the devices of a type; each stands for `real` ones."""
     if kind == "battery":
         kvar = config.battery_kvar_per_kw
-        return make_batteries(num, mean_kw, generator, spread, kvar)
+        return _rated(config, make_batteries(num, mean_kw, generator, spread, kvar))
     if kind == "heat_pump":
         return make_heat_pumps(num, mean_kw, real, generator, spread)
     if kind == "generator":
         return make_generators(num, mean_kw, generator, spread)
     if kind == "ev_charger":
         return make_ev_chargers(num, mean_kw, real, generator, spread)
-    return make_pv_inverters(num, mean_kw, generator, spread, config.pv_kvar_per_kw)
+    inverters = make_pv_inverters(num, mean_kw, generator, spread, config.pv_kvar_per_kw)
+    return _rated(config, inverters)
+
+
+def _rated(config: TaskConfig, fleet: InverterFleetT) -> InverterFleetT:
+    """The fleet with inverters where its reactive power is a free choice."""
+    if config.reactive == "rule":
+        return fleet
+    return dataclasses.replace(fleet, kva=config.inverter_kva_per_kw * fleet.p_max_kw)
 
 
 def _size_kw(config: TaskConfig, kind: str) -> float:

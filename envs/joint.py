@@ -67,7 +67,7 @@ class JointEnv(gymnasium.Env[Observations, Array]):
         """Moves the episode by one step.
 
         Args:
-            action: Every agent's action. `[agent, 1]`
+            action: Every agent's action. `[agent, number]`
 
         Returns:
             Observation; reward, a float in $ or float32 `[agent]`; whether the

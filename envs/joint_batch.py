@@ -36,11 +36,13 @@ def joint_spaces(core: Core) -> tuple[Dict, Box]:
     Returns:
         Observations: `agents`, what every agent sees, `[agent, feature]`, and
         `state`, what a central critic may see, `[num_global_features]`, both
-        float32. Actions: `[agent, 1]` float32 in [-1, 1].
+        float32. Actions: `[agent, number]` float32 in [-1, 1], the numbers
+        being `Core.num_actions`: one, or two where reactive power is free.
     """
     agents = Box(-np.inf, np.inf, (core.num_agents, core.num_features), np.float32)
     state = Box(-np.inf, np.inf, (core.num_global_features,), np.float32)
-    return Dict(agents=agents, state=state), Box(-1.0, 1.0, (core.num_agents, 1), np.float32)
+    shape = (core.num_agents, core.num_actions)
+    return Dict(agents=agents, state=state), Box(-1.0, 1.0, shape, np.float32)
 
 
 class JointVectorEnv(gymnasium.vector.VectorEnv[Observations, Array, Array]):
@@ -138,7 +140,7 @@ class JointVectorEnv(gymnasium.vector.VectorEnv[Observations, Array, Array]):
 
         Args:
             actions: Actions; values outside [-1, 1] count as the nearest end.
-                `[batch, agent, 1]`
+                `[batch, agent, number]`
 
         Returns:
             Observations; rewards, float64 `[batch]`, or float32
@@ -191,14 +193,15 @@ class JointVectorEnv(gymnasium.vector.VectorEnv[Observations, Array, Array]):
         return _numpy(found)
 
     def _checked(self, actions: Array) -> Tensor:
-        expected = (self.num_envs, self.core.num_agents, 1)
+        num = self.core.num_actions
+        expected = (self.num_envs, self.core.num_agents, num)
         try:
             found = np.array(actions, np.float32)  # a copy: a caller's array may be read-only
         except (TypeError, ValueError) as error:
             raise GradmapError(f"actions must be numbers of shape {expected}: {error}") from error
         if found.shape != expected:
             raise GradmapError(
-                f"actions have shape {found.shape}, expected [batch, agent, 1] = {expected}"
+                f"actions have shape {found.shape}, expected [batch, agent, {num}] = {expected}"
             )
         if not np.isfinite(found).all():
             episode, agent, _ = np.argwhere(~np.isfinite(found))[0]
@@ -206,7 +209,8 @@ class JointVectorEnv(gymnasium.vector.VectorEnv[Observations, Array, Array]):
                 f"the action of {self.core.agent_names[agent]} in episode {episode} is not "
                 "finite; expected -1 to 1"
             )
-        return torch.from_numpy(found[..., 0]).to(self.core.device)
+        whole = torch.from_numpy(found).to(self.core.device)
+        return whole.reshape(self.num_envs, *self.core.action_shape)
 
     def _observe(self) -> Observations:
         assert self.state is not None

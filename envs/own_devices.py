@@ -7,7 +7,7 @@ agent at that phase's own terminal, of the device type that fits the element
 efficiencies in equal parts; what the element drew or fed leaves the base load.
 
 Reactive power: a device of the task has none unless the task gives its type
-some (`battery_kvar_per_kw`, `pv_kvar_per_kw`). Where it has none, the circuit's
+some (`battery_kvar_per_kw`, `pv_kvar_per_kw`, `reactive`). Where it has none, the circuit's
 own stays in the base load, so that nothing of the snapshot is lost; where it
 has some, that is all of it.
 """
@@ -175,7 +175,8 @@ def without_own(scenarios: ScenarioSet, feeder: Feeder, config: TaskConfig) -> S
     base_p_kw, base_q_kvar = scenarios.base_p_kw.copy(), scenarios.base_q_kvar.copy()
     base_p_kw[..., [device.terminal for device in own]] = 0.0
     kvar = {"battery": config.battery_kvar_per_kw, "pv_inverter": config.pv_kvar_per_kw}
-    base_q_kvar[..., [d.terminal for d in own if kvar.get(d.kind)]] = 0.0
+    has_own = {kind for kind, ratio in kvar.items() if ratio or config.reactive == "free"}
+    base_q_kvar[..., [d.terminal for d in own if d.kind in has_own]] = 0.0
     days = dataclasses.replace(scenarios, base_p_kw=base_p_kw, base_q_kvar=base_q_kvar)
     inverters = [device.terminal for device in own if device.kind == "pv_inverter"]
     is_dark = bool(inverters) and not scenarios.pv_kw.any()

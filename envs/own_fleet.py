@@ -42,6 +42,7 @@ def own_fleet(config: TaskConfig, feeder: Feeder, kind: str, devices: Sequence[O
     share = np.array([1.0 / phases[row] for row in rows])
     generator = torch.Generator().manual_seed(config.seed + _SEED)
     plants, num = feeder.plants, len(rows)
+    kva = None if config.reactive == "rule" else _tensor(share * plants.s_rated_kva[rows])
     fleet: Fleet
     if kind == "generator":
         size = share * np.maximum(plants.p_rated_kw[rows], _fed_kw(feeder, rows))
@@ -51,9 +52,11 @@ def own_fleet(config: TaskConfig, feeder: Feeder, kind: str, devices: Sequence[O
         kvar = config.battery_kvar_per_kw
         drawn = make_batteries(num, _tensor(size), generator, 0.0, kvar)
         fleet = _with_storage(drawn, plants, rows, share)
+        fleet = dataclasses.replace(fleet, kva=kva)
     else:
         size = share * _within_kva(plants, rows, config.pv_kvar_per_kw)
-        fleet = make_pv_inverters(num, _tensor(size), generator, 0.0, config.pv_kvar_per_kw)
+        drawn_pv = make_pv_inverters(num, _tensor(size), generator, 0.0, config.pv_kvar_per_kw)
+        fleet = dataclasses.replace(drawn_pv, kva=kva)
     return _take(fleet, torch.tensor([rows.index(device.plant) for device in devices]))
 
 

@@ -29,14 +29,16 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
     """A day on the feeder as a PettingZoo `ParallelEnv`.
 
     Observations are `[feature]` float32 (see `gradmap.envs.observations`),
-    actions `[1]` float32 in [-1, 1]. A reward is minus the agent's own cost
+    actions `[1]` float32 in [-1, 1], `[2]` where the task leaves reactive power to
+    the agents (`Core.num_actions`). A reward is minus the agent's own cost
     minus its share of the priced violation; `info[agent]` holds
 
     - `reward_terms`: its parts, which sum to the reward, $;
     - `constraint_costs`: the network's violations, unpriced, the same for all:
       sums over nodes of p.u. above and below the limits, over branches of
       loading above rating;
-    - `setpoint_kw`, `p_kw`: what was asked for and what the device could do;
+    - `setpoint_kw`, `p_kw`: what was asked for and what the device could do, and
+      `q_kvar`, reactive power drawn, where that is free;
     - `solver`: `converged`, `iterations`, `residual`;
     - where taps are alive, `taps`: position by regulator, `tap_operations`:
       positions that all of them moved by in the step, `capacitors` and
@@ -73,7 +75,7 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
             for name in self.possible_agents
         }
         self.action_spaces = {
-            name: Box(-1.0, 1.0, (1,), np.float32) for name in self.possible_agents
+            name: Box(-1.0, 1.0, (core.num_actions,), np.float32) for name in self.possible_agents
         }
         self._calendar = Calendar(core, 1)
         self._v_pu: Tensor | None = None
@@ -120,7 +122,7 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
         """Moves every agent by one step.
 
         Args:
-            actions: An action for every agent. `[1]` each
+            actions: An action for every agent. `[1]` each, or `[2]`
 
         Returns:
             Observations, rewards, terminations, truncations, infos by agent.
@@ -137,17 +139,7 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
                 f"actions for {len(missing)} agents are missing, {len(unknown)} are unknown "
                 f"(such as {min(missing | unknown)!r}); expected one for each of env.agents"
             )
-        try:
-            flat = np.array([actions[name] for name in self.agents], np.float32).reshape(1, -1)
-        except ValueError as error:
-            raise GradmapError(f"actions must have shape (1,) each: {error}") from error
-        if flat.shape[1] != len(self.agents):
-            shape = np.shape(actions[self.agents[0]])
-            raise GradmapError(f"actions must have shape (1,) each; found {shape}")
-        if not np.isfinite(flat).all():
-            worst = self.agents[int((~np.isfinite(flat[0])).argmax())]
-            raise GradmapError(f"the action of {worst} is not finite; expected -1 to 1")
-        action = torch.from_numpy(flat).to(self.core.device)
+        action = self._joined(actions)
         with torch.no_grad():
             self._state, outcome = self.core.step(self._state, action)
             found = violations(outcome.flow, self.core.limits)
@@ -163,6 +155,22 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
             self.agents = []
         return observations, rewards, terminations, truncations, infos
 
+    def _joined(self, actions: dict[str, Array]) -> Tensor:
+        """All agents' actions, checked. `[1, *action_shape]`"""
+        num = self.core.num_actions
+        try:
+            flat = np.array([actions[name] for name in self.agents], np.float32).reshape(-1)
+        except ValueError as error:
+            raise GradmapError(f"actions must have shape ({num},) each: {error}") from error
+        if len(flat) != num * len(self.agents):
+            shape = np.shape(actions[self.agents[0]])
+            raise GradmapError(f"actions must have shape ({num},) each; found {shape}")
+        if not np.isfinite(flat).all():
+            worst = self.agents[int((~np.isfinite(flat)).argmax()) // num]
+            raise GradmapError(f"the action of {worst} is not finite; expected -1 to 1")
+        whole = torch.from_numpy(flat).to(self.core.device)
+        return whole.reshape(1, *self.core.action_shape)
+
     def _observations(self) -> dict[str, Array]:
         with torch.no_grad():
             observed = self.core.observe(self._state)[0].cpu().numpy()
@@ -177,11 +185,15 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
             "residual": float(flow.residual[0]),
         }
         world = self._world(outcome)
+        # Where reactive power follows by rule, infos are those that there have always been.
+        is_free = self.core.num_actions > 1
+        reactive = [{"q_kvar": q} if is_free else {} for q in outcome.q_kvar[0].tolist()]
         rows = zip(
             self.agents,
             terms.tolist(),
             outcome.setpoint_kw[0].tolist(),
             outcome.p_kw[0].tolist(),
+            reactive,
             strict=True,
         )
         return {
@@ -190,10 +202,11 @@ class ParallelFeederEnv(ParallelEnv[str, Array, Array]):
                 "constraint_costs": constraint_costs,
                 "setpoint_kw": setpoint,
                 "p_kw": power,
+                **kvar,
                 "solver": solver,
                 **world,
             }
-            for name, parts, setpoint, power in rows
+            for name, parts, setpoint, power, kvar in rows
         }
 
     def _world(self, outcome: Outcome) -> Info:

@@ -26,6 +26,6 @@ class Policy(Protocol):
             observation: What the agents see. `[batch, agent, feature]`, float32
 
         Returns:
-            Actions in [-1, 1]. `[batch, agent]`, float32
+            Actions in [-1, 1]. `[batch, *Core.action_shape]`, float32
         """
         ...

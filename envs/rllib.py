@@ -119,7 +119,7 @@ class MultiAgentFeederEnv(MultiAgentEnv):
         """Moves every agent by one step.
 
         Args:
-            action_dict: An action for every agent. `[1]` each
+            action_dict: An action for every agent. `[1]` each, or `[2]`
 
         Returns:
             Observations, rewards, terminations, truncations, infos by agent.

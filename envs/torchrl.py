@@ -42,8 +42,8 @@ class FeederTorchEnv(EnvBase):
     holds, `[batch]` being `env.batch_size`, all float32 but the flags:
 
     - `(group, "observation")`, `[batch, agent, feature]`: what each agent sees;
-    - `(group, "action")`, `[batch, agent, 1]`: in [-1, 1], beyond counts as the
-      nearest end;
+    - `(group, "action")`, `[batch, agent, 1]`, or `[batch, agent, 2]` where reactive
+      power is free: in [-1, 1], beyond counts as the nearest end;
     - `(group, "reward")`, `[batch, agent, 1]`: minus the agent's own cost minus
       its share of the priced violation, $; see `gradmap.envs.reward`;
     - `(group, "info", "cost_usd")`, `[batch, agent, 1]`: the own cost alone, $;
@@ -126,8 +126,9 @@ class FeederTorchEnv(EnvBase):
         self.full_observation_spec_unbatched = Composite(
             {**observation, "info": info, "state": state}, device=device
         )
+        numbers = core.num_actions
         action = {
-            group: Composite(action=Bounded(-1.0, 1.0, (num, 1), device=device), shape=(num,))
+            group: Composite(action=Bounded(-1.0, 1.0, (num, numbers), device=device), shape=(num,))
             for group, num in sizes.items()
         }
         self.full_action_spec_unbatched = Composite(action, device=device)
@@ -165,22 +166,23 @@ class FeederTorchEnv(EnvBase):
         return self._observe(self.state, outcome)
 
     def _joint_action(self, tensordict: TensorDictBase) -> Tensor:
-        """Puts the groups' actions into the core's order of agents. `[batch, agent]`"""
-        joint = torch.empty(*self.batch_size, self.core.num_agents, device=self.core.device)
+        """Puts the groups' actions into the core's order. `[batch, *action_shape]`"""
+        core, num = self.core, self.core.num_actions
+        joint = torch.empty(*self.batch_size, core.num_agents, num, device=core.device)
         for group, members in self._members.items():
             action = tensordict.get((group, "action"), None)
-            expected = (*self.batch_size, len(members), 1)
+            expected = (*self.batch_size, len(members), num)
             if action is None or tuple(action.shape) != expected:
                 found = "missing" if action is None else f"of shape {tuple(action.shape)}"
                 raise GradmapError(
-                    f"({group!r}, 'action') is {found}, expected [batch, agent, 1] = {expected}"
+                    f"({group!r}, 'action') is {found}, expected [batch, agent, {num}] = {expected}"
                 )
-            joint[:, members] = action.squeeze(-1).to(joint.dtype)
+            joint[:, members] = action.to(joint.dtype)
         if not joint.isfinite().all():
-            worst = int((~joint.isfinite()).any(0).nonzero()[0])
+            worst = int((~joint.isfinite()).any(-1).any(0).nonzero()[0])
             name = self.core.agent_names[worst]
             raise GradmapError(f"the action of {name} is not finite; expected -1 to 1")
-        return joint
+        return joint.reshape(*self.batch_size, *core.action_shape)
 
     @torch.no_grad()
     def _observe(self, state: State, outcome: Outcome | None = None) -> TensorDictBase:

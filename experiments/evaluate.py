@@ -28,7 +28,7 @@ class Played:
         days: Index of each day in the scenario set. `[day]`
         p_kw: Power drawn by each agent. `[day, time, agent]`
         q_kvar: Reactive power drawn by each agent. `[day, time, agent]`
-        action: What each agent's policy chose. `[day, time, agent]`
+        action: What each agent's policy chose. `[day, time, *Core.action_shape]`
         own_state: Each agent's own state before the step, as its policy sees
             it. `[day, time, agent]`
         by_day: Quantities of the agents. `[day]` each

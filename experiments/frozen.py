@@ -109,7 +109,7 @@ def record(run: Assembly, policy: Policy, days: Tensor) -> Tensor:
         days: The days. `[day]`
 
     Returns:
-        Actions in [-1, 1]. `[day, time, agent]`
+        Actions in [-1, 1]. `[day, time, *Core.action_shape]`
     """
     parts: list[Tensor] = []
     with torch.no_grad():
@@ -179,7 +179,7 @@ def frozen_policy(core: Core, tensors: Tensors, meta: Mapping[str, Any]) -> Poli
     if meta[KIND] == ACTIONS:
         return OpenLoopPolicy(tensors["days"], tensors["action"].to(core.device))
     hidden, seed = tuple(meta["hidden"]), torch.Generator().manual_seed(0)
-    actors = Actors(core.num_agents, core.num_features, hidden, seed)
+    actors = Actors(core.num_agents, core.num_features, hidden, seed, core.num_actions)
     weights = {k.removeprefix("actors."): v for k, v in tensors.items() if k.startswith("actors.")}
     actors.load_state_dict(weights)
     return actors.to(core.device).requires_grad_(False)

@@ -133,6 +133,8 @@ def _traces(kept: dict[str, Arrays], days: list[int]) -> dict[str, Any]:
                 "voltage": picked(arrays, "v_pu", 4),
                 "state": picked(arrays, "state", 2),
                 "action": picked(arrays, "action", 2),
+                # Where agents choose it themselves.
+                **({"reactive": picked(arrays, "q_kvar", 2)} if "trace_q_kvar" in arrays else {}),
             }
             for method, arrays in own.items()
         },

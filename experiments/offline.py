@@ -50,4 +50,6 @@ class OfflinePolicy:
         # -1 at the lower edge of the band, 1 at the upper: full power at -1, off at -0.5.
         thermostat = (-3.0 - 4.0 * observation[..., _OWN_STATE]).clamp(-1.0, 1.0)
         fallback = torch.where(self._is_pump, thermostat, self._rest)
-        return torch.where(self._is_offline, fallback, self._policy.act(observation))
+        fallback = self._core.whole_action(fallback)
+        is_offline = self._core.whole_action(self._is_offline, self._is_offline)
+        return torch.where(is_offline, fallback, self._policy.act(observation))

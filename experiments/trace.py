@@ -65,7 +65,7 @@ def choose_agents(core: Core) -> Chosen:
     days = torch.zeros(2, dtype=torch.int64, device=core.device)
     action = torch.ones(2, core.num_steps, core.num_agents, device=core.device)
     action[1] = -1.0
-    flow = core.run_open_loop(days, action).flow
+    flow = core.run_open_loop(days, core.whole_action(action)).flow
     at_terminal = flow.v_terminal_magnitude_pu[..., core.agent_terminal]
     moved = np.nan_to_num((at_terminal[1] - at_terminal[0]).abs().amax(0).double().cpu().numpy())
     agents: dict[int, str] = {}
@@ -90,8 +90,9 @@ def trace(core: Core, played: Played) -> Arrays:
         `RANKS` and bus of every agent, text `[kept]`. `trace_comfort_degc`:
         edges of the comfort band, NaN but for heat pumps `[kept, 2]`.
         `trace_state`: own state before the step, in the units of
-        `STATE_UNITS`; `trace_action`: what its policy chose; `trace_p_kw`:
-        power drawn, kW; `trace_v_pu`: own terminal's voltage, p.u.;
+        `STATE_UNITS`; `trace_action`: what its policy chose for the active
+        power; `trace_p_kw`: power drawn, kW; `trace_q_kvar`: reactive power
+        drawn, kvar, where that is free; `trace_v_pu`: own terminal's voltage, p.u.;
         `trace_base_kw` and `trace_pv_kw`: base load and photovoltaics of that
         terminal, kW; `[day, time, kept]` each. `trace_tariff_usd_per_kwh` and
         `trace_temp_outdoor_degc`: `[day, time]`.
@@ -101,6 +102,10 @@ def trace(core: Core, played: Played) -> Arrays:
     terminal = core.agent_terminal.cpu().numpy()[kept]
     scenarios = core.scenarios
     node = core.feeder.terminals.node_from[terminal]
+    active, reactive = played.action, {}
+    if core.num_actions > 1:
+        active = played.action[..., 0]
+        reactive = {"trace_q_kvar": played.q_kvar[..., kept].astype(np.float32)}
     return {
         "trace_agent": np.array([core.agent_names[i] for i in kept]),
         "trace_kind": np.array([core.agent_kinds[i] for i in kept]),
@@ -108,8 +113,9 @@ def trace(core: Core, played: Played) -> Arrays:
         "trace_bus": np.array([core.feeder.node_bus[i] for i in node]),
         "trace_comfort_degc": _comfort(core)[kept],
         "trace_state": _physical(core, played.own_state)[..., kept],
-        "trace_action": played.action[..., kept].astype(np.float32),
+        "trace_action": active[..., kept].astype(np.float32),
         "trace_p_kw": played.p_kw[..., kept].astype(np.float32),
+        **reactive,
         "trace_v_pu": _terminal_voltage(core, played, terminal),
         "trace_base_kw": scenarios.base_p_kw[played.days][..., terminal],
         "trace_pv_kw": scenarios.pv_kw[played.days][..., terminal],

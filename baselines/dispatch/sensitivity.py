@@ -42,6 +42,26 @@ def reactive_kinds(fleets: Sequence[Fleet]) -> tuple[list[float], Tensor]:
     )
 
 
+def refuse_free_reactive(core: Core) -> None:
+    """Refuses a task whose agents choose reactive power: no problem here has it as a variable.
+
+    To leave it at 0 would not do: the plan would be no optimum, and its lower
+    bound none.
+
+    Args:
+        core: The environment.
+
+    Raises:
+        GradmapError: If the task is one.
+    """
+    if core.num_actions > 1:
+        raise GradmapError(
+            "no dispatch problem for reactive power as a free choice: the kVA circle joins it to "
+            "the active power; set task.reactive to 'rule', or leave out the methods that plan "
+            "(receding-horizon, perfect-foresight)"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Groups:
     """Devices by terminal and reactive power.
@@ -58,7 +78,12 @@ class Groups:
 
     @classmethod
     def of(cls, core: Core) -> Groups:
-        """Finds the groups of a core's agents; all on the CPU."""
+        """Finds the groups of a core's agents; all on the CPU.
+
+        Raises:
+            GradmapError: If reactive power is a free choice.
+        """
+        refuse_free_reactive(core)
         ratios, kind = reactive_kinds(core.fleets)
         num = len(ratios)
         keys, group = torch.unique(num * core.agent_terminal.cpu() + kind, return_inverse=True)

@@ -17,10 +17,10 @@ class AgentPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     """A Gaussian policy and a critic of one agent's observation.
 
     The networks are those of one agent of `StackedPPOModule`: an actor, with
-    exploration before its last tangent (see `SquashActions`), a deviation that
-    is one number, and a critic of its own.
+    exploration before its last tangent (see `SquashActions`), a deviation for
+    each number of its action, and a critic of its own.
 
-    Observations are `[batch, feature]`, actions `[batch, 1]`. `model_config`
+    Observations are `[batch, feature]`, actions `[batch, number]`. `model_config`
     holds `hidden`, `critic_hidden` and `log_std_initial` as in `PPOSettings`.
     """
 
@@ -28,10 +28,13 @@ class AgentPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """Builds the networks; called by RLlib."""
         config: dict[str, Any] = self.model_config
         (num_features,) = self.observation_space.shape
+        (num_actions,) = self.action_space.shape
         # RLlib seeds torch before it builds modules: each draws weights of its own.
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        self.actor = Actors(1, num_features, tuple(config["hidden"]), generator)
-        self.log_std = nn.Parameter(torch.full((1,), float(config["log_std_initial"])))
+        hidden = tuple(config["hidden"])
+        self.actor = Actors(1, num_features, hidden, generator, num_actions)
+        start = torch.full((num_actions,), float(config["log_std_initial"]))
+        self.log_std = nn.Parameter(start)
         self.critic = StackedMLP(
             1, num_features, tuple(config["critic_hidden"]), 1, generator, gain=1.0
         )
@@ -41,7 +44,8 @@ class AgentPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return ["critic"]
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
-        mean = self.actor.unsquashed(batch[Columns.OBS].unsqueeze(0))[0].unsqueeze(-1)
+        mean = self.actor.unsquashed(batch[Columns.OBS].unsqueeze(0))[0]
+        mean = mean.unsqueeze(-1) if mean.ndim == 1 else mean
         inputs = torch.cat((mean, self.log_std.expand_as(mean)), dim=-1)
         return {Columns.ACTION_DIST_INPUTS: inputs}
 

@@ -44,15 +44,18 @@ def export_policy(algorithm: Any, core: Core) -> Policy:
         own = [_one(modules, mapping(name, None)) for name in core.agent_names]
         weights = {name: torch.cat([each[name] for each in own]) for name in own[0]}
     first = weights["net.0.weight"]
-    if first.shape[:2] != (core.num_agents, core.num_features):
+    *hidden, num_actions = [v.shape[-1] for name, v in weights.items() if name.endswith("weight")]
+    found = (*first.shape[:2], num_actions)
+    expected = (core.num_agents, core.num_features, core.num_actions)
+    if found != expected:
         raise GradmapError(
-            f"the algorithm's policies are for {first.shape[0]} agents with {first.shape[1]} "
-            f"features, expected {core.num_agents} with {core.num_features}; "
+            f"the algorithm's policies are for {found[0]} agents with {found[1]} features and "
+            f"actions of {found[2]}, expected {expected[0]} with {expected[1]} and {expected[2]}; "
             "make both from one task"
         )
-    widths = [value.shape[-1] for name, value in weights.items() if name.endswith("weight")]
     generator = torch.Generator().manual_seed(0)
-    actors = Actors(core.num_agents, core.num_features, tuple(widths[:-1]), generator)
+    sizes = (core.num_agents, core.num_features)
+    actors = Actors(*sizes, tuple(hidden), generator, num_actions)
     actors.load_state_dict(weights)
     return actors.to(core.device).requires_grad_(False)
 

@@ -26,11 +26,11 @@ class StackedPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     holds what would be a module per agent, so that one batched product serves
     all. The actors are `gradmap.algorithms.networks.Actors`, with exploration
     before their last tangent (see `SquashActions`), its deviation one number
-    per agent. RLlib's diagonal Gaussian reduces only
+    per agent and number of its action. RLlib's diagonal Gaussian reduces only
     the last axis, so log-probabilities and entropies are `[batch, agent]`.
 
     Observations are a dictionary of `agents` `[batch, agent, feature]` and
-    `state` `[batch, entry]`, actions `[batch, agent, 1]`.
+    `state` `[batch, entry]`, actions `[batch, agent, number]`.
 
     `model_config` holds `hidden`, `critic`, `critic_hidden` and
     `log_std_initial` as in `PPOSettings`, and the `seed` of the initial weights.
@@ -40,10 +40,12 @@ class StackedPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """Builds the networks; called by RLlib."""
         config: dict[str, Any] = self.model_config
         num_agents, num_features = self.observation_space["agents"].shape
+        num_actions = self.action_space.shape[-1]
         generator = torch.Generator().manual_seed(config["seed"])
         hidden, critic_hidden = tuple(config["hidden"]), tuple(config["critic_hidden"])
-        self.actors = Actors(num_agents, num_features, hidden, generator)
-        self.log_std = nn.Parameter(torch.full((num_agents, 1), float(config["log_std_initial"])))
+        self.actors = Actors(num_agents, num_features, hidden, generator, num_actions)
+        start = torch.full((num_agents, num_actions), float(config["log_std_initial"]))
+        self.log_std = nn.Parameter(start)
         if self.inference_only:
             return
         self.critic: nn.Module
@@ -76,7 +78,8 @@ class StackedPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
         seen = batch[Columns.OBS]["agents"].transpose(0, 1)
-        mean = self.actors.unsquashed(seen).transpose(0, 1).unsqueeze(-1)
+        mean = self.actors.unsquashed(seen).transpose(0, 1)
+        mean = mean.unsqueeze(-1) if mean.ndim == 2 else mean
         inputs = torch.cat((mean, self.log_std.expand_as(mean)), dim=-1)
         return {Columns.ACTION_DIST_INPUTS: inputs}
 

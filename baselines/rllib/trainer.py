@@ -158,6 +158,7 @@ class RLlibTrainer:
             self.core.num_features,
             self.settings.hidden,
             torch.Generator().manual_seed(0),
+            self.core.num_actions,
         )
         prefix = "module.actors."
         weights = self._learners(StackedPPOLearner.tensors).items()

@@ -28,6 +28,8 @@ class BatteryFleet:
             fed: what it does to the voltage is then the stronger.
         start_share: Share of the capacity that is stored at midnight; NaN
             where every day draws its own, None where all do.
+        kva: Apparent power of the inverter where reactive power is a free
+            choice, see `gradmap.envs.devices.inverter`; None where it is not.
     """
 
     p_max_kw: Tensor
@@ -37,6 +39,7 @@ class BatteryFleet:
     kvar_per_kw: float = 0.0
     kind: str = "battery"
     start_share: Tensor | None = None
+    kva: Tensor | None = None
 
     @property
     def num_devices(self) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradmap.envs.devices.base import DeviceStep, Fleet, Surroundings, react
+from gradmap.envs.devices.inverter import Inverters
 from gradmap.envs.devices.recursion import Recursion, scan
 
 
@@ -28,7 +29,8 @@ class Feedback:
 
     Attributes:
         gain: Derivative of the action by the state as the policy sees it.
-            `[day, time, agent]`
+            `[day, time, agent]`, with an axis of 2 numbers behind it where an
+            action has two
         seen: The state at which nothing is added. `[day, time, agent]`
     """
 
@@ -44,6 +46,8 @@ class DeviceDays:
         sizes: Number of devices of each.
         midnight: State of each at midnight. `[day, device, entry]` each
         today: Price and weather of the days. `[day, time, 1]` each
+        inverters: What makes reactive power of the second number of actions;
+            None where they have one.
     """
 
     def __init__(
@@ -52,8 +56,10 @@ class DeviceDays:
         sizes: Sequence[int],
         midnight: Sequence[Tensor],
         today: Surroundings,
+        inverters: Inverters | None = None,
     ) -> None:
         self._fleets = fleets
+        self._inverters = inverters
         self._sizes = list(sizes)
         self._midnight = midnight
         self._start = torch.cat([state[..., 0] for state in midnight], dim=-1)
@@ -67,7 +73,8 @@ class DeviceDays:
 
         Args:
             action: Actions; values outside [-1, 1] count as the nearest end,
-                after the feedback. `[row, time, agent]`, float32
+                after the feedback. `[row, time, agent]`, or
+                `[row, time, agent, 2]` where they are two numbers, float32
             feedback: What is added to them; None for nothing.
             rows: Which of the days; None for all. `[row]`, int64
 
@@ -77,24 +84,41 @@ class DeviceDays:
         """
         if rows is None:
             rows = torch.arange(len(self._start), device=action.device)
-        base = action.transpose(0, 1)
-        if feedback is None:
-            gain = seen = torch.zeros_like(base)
-        else:
-            gain = feedback.gain[rows].transpose(0, 1)
-            seen = feedback.seen[rows].transpose(0, 1)
+        # Time first, as the recursion has it; of two numbers the first moves devices.
+        base, gain, seen = self._in_turn(action, feedback, rows)
+        share, share_gain = base, gain
+        if self._inverters is not None:
+            (base, share), (gain, share_gain) = base.unbind(-1), gain.unbind(-1)
         start = self._start[rows]
         states, chosen = scan(base, start, gain, seen, self._law.rows(rows))
         before = torch.cat((start.unsqueeze(0), states[:-1]))
         moved = (x.transpose(0, 1).split(self._sizes, dim=-1) for x in (before, states, chosen))
         today = self._today[rows]
         own = zip(self._fleets, self._midnight, *moved, strict=True)
-        return join_fleets(
+        done = join_fleets(
             [
                 self._settle(fleet, night[rows], x, after, act, today)
                 for fleet, night, x, after, act in own
             ]
         )
+        if self._inverters is None:
+            return done
+        # No state waits for it: the feedback is of states that are known by now.
+        own_seen = self._law.seen_scale * before + self._law.seen_offset
+        wanted = share + share_gain * (own_seen - seen)
+        return self._inverters.add_to(done, wanted.clamp(-1.0, 1.0).transpose(0, 1))
+
+    @staticmethod
+    def _in_turn(
+        action: Tensor, feedback: Feedback | None, rows: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Actions, gain and states seen, time first. `[time, row, agent]` each"""
+        base = action.transpose(0, 1)
+        if feedback is None:
+            gain = torch.zeros_like(base)
+            return base, gain, gain if base.ndim == 3 else gain[..., 0]
+        gain, seen = (x[rows].transpose(0, 1) for x in (feedback.gain, feedback.seen))
+        return base, gain, seen
 
     @staticmethod
     def _settle(

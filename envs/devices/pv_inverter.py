@@ -1,12 +1,13 @@
 """Photovoltaic inverters: what the sun gives, curtailed at will, with reactive power if allowed.
 
-An agent has one number to choose. Without reactive power it is the share of
-the sun that is fed in. With it the number runs along the order in which an
-installer would use the two: from 1 down to 0 the inverter feeds all it has and
-absorbs more and more reactive power, which costs nothing; from 0 down to -1 it
-absorbs all it may and curtails, which costs the feed-in. Points with less of
-both are left out: no one would choose them against a high voltage, and against
-a low one the sun itself is of more help.
+An agent has one number to choose for the active power. Without reactive power,
+and where that is a number of its own (`gradmap.envs.devices.inverter`), it is
+the share of the sun that is fed in. With reactive power by rule the number runs
+along the order in which an installer would use the two: from 1 down to 0 the
+inverter feeds all it has and absorbs more and more reactive power, which costs
+nothing; from 0 down to -1 it absorbs all it may and curtails, which costs the
+feed-in. Points with less of both are left out: no one would choose them against
+a high voltage, and against a low one the sun itself is of more help.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ class PVInverterFleet:
         p_max_kw: Output under the highest sun of the year.
         kvar_per_kw: Reactive power that may be absorbed, per kW that the sun
             gives, at most `gradmap.envs.kinds.MAX_KVAR_PER_KW`; 0 for none. See the module.
+        kva: Apparent power of the inverter where reactive power is a free
+            choice, see `gradmap.envs.devices.inverter`; None where it is not.
     """
 
     p_max_kw: Tensor
     kvar_per_kw: float = 0.0
     kind: str = "pv_inverter"
+    kva: Tensor | None = None
 
     @property
     def num_devices(self) -> int:

@@ -13,7 +13,8 @@ function agentDay(task, state) {
   if (!traces.agents[state.agent]) state.agent = 0;
   const heading = el("p", { class: "readout", id: "agent-heading" });
   const panels = [
-    ["price", pricePanel], ["voltage", voltagePanel], ["state", statePanel], ["power", powerPanel], ["site", sitePanel],
+    ["price", pricePanel], ["voltage", voltagePanel], ["state", statePanel], ["power", powerPanel],
+    ...(methods.every((method) => traces.methods[method.name].reactive) ? [["reactive", reactivePanel]] : []), ["site", sitePanel],
   ].map(([name, draw]) => {
     const box = chart(name === "price" || name === "site" ? 120 : 150, (root, width, height) => {
       draw(frame(root, width, height, name === "site"), task, state, chosen());
@@ -117,6 +118,13 @@ function powerPanel(parts, task, state, methods) {
   const lines = curvesOf(task, state, methods, "power");
   const domain = padded(extent([...lines.flatMap((line) => line.values), 0]), 0.1);
   panel(parts, task, { label: "power drawn (+) or fed in (−), kW", domain, format: (v) => number(v, 0), lines,
+    before: (y) => parts.root.append(sv("line", { class: "axis", x1: parts.box.left, x2: parts.box.right, y1: y(0), y2: y(0) })) });
+}
+
+function reactivePanel(parts, task, state, methods) {
+  const lines = curvesOf(task, state, methods, "reactive");
+  const domain = padded(extent([...lines.flatMap((line) => line.values), 0]), 0.1);
+  panel(parts, task, { label: "reactive power drawn (+) or fed in (−), kvar", domain, format: (v) => number(v, 0), lines,
     before: (y) => parts.root.append(sv("line", { class: "axis", x1: parts.box.left, x2: parts.box.right, y1: y(0), y2: y(0) })) });
 }
 
