@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from gradmap.algorithms.trainer import Trainer
+from gradmap.baselines.dispatch.sensitivity import refuse_free_reactive
 from gradmap.baselines.foresight import PerfectForesight
 from gradmap.baselines.foresight_config import ForesightConfig
 from gradmap.baselines.idle import IdlePolicy
@@ -92,10 +93,12 @@ def check_task(
         and `advice`, phrases.
 
     Raises:
-        GradmapError: If the task cannot be made or has no test days.
+        GradmapError: If the task cannot be made, has no test days, or leaves
+            reactive power to the agents, for which there is no foresight.
     """
     check_name(task)
     core = make(task, device=resolve_device(device))
+    refuse_free_reactive(core)  # before the others have played, not after
     days = pick_days(core, "test", budget.num_days)
     policies: dict[str, Callable[[], Policy]] = {
         "idle": lambda: IdlePolicy(core),

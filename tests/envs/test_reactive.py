@@ -185,7 +185,7 @@ def test_the_gradient_is_the_difference_quotient_near_a_full_inverter_too(make_c
     leaf = start.clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(total(leaf), leaf)
     assert slope.isfinite().all()
-    assert (slope.abs() > 1e-4).all()
+    assert (slope[..., 1].abs() > 0.1).all()
     for place in np.ndindex(*start.shape):
         ends = []
         for sign in (1.0, -1.0):
@@ -283,7 +283,7 @@ def test_rllib_has_two_numbers(free):
 
 
 def test_taps_alive_take_it_too(make_core):
-    core = make_core(20, steps=3, regulation="quasi-static", **FREE)
+    core = make_core(20, steps=3, mix=AgentMix(6, 4, 2), reactive="free", regulation="quasi-static")
     outcome = core.run_open_loop(core.days("train")[:2], draw(core, 2))
     assert outcome.is_usable.all()
     assert outcome.q_kvar.shape == (2, 3, 20)

@@ -19,17 +19,17 @@ from gradmap.baselines.rllib.ippo import stacked_config
 NUM_FEATURES, NUM_STATE = 5, 7
 
 
-def spaces(num_agents: int) -> tuple[Dict, Box]:
+def spaces(num_agents: int, num_actions: int = 1) -> tuple[Dict, Box]:
     agents = Box(-np.inf, np.inf, (num_agents, NUM_FEATURES), np.float32)
     state = Box(-np.inf, np.inf, (NUM_STATE,), np.float32)
-    return Dict(agents=agents, state=state), Box(-1.0, 1.0, (num_agents, 1), np.float32)
+    return Dict(agents=agents, state=state), Box(-1.0, 1.0, (num_agents, num_actions), np.float32)
 
 
-def stacked_learner(num_agents: int, **settings: Any) -> Any:
+def stacked_learner(num_agents: int, num_actions: int = 1, **settings: Any) -> Any:
     """A learner of all agents, built; one step of Adam for each call of `update`."""
     chosen = dataclasses.replace(PPOSettings(hidden=(8, 8), critic_hidden=(8, 8)), **settings)
     config = stacked_config(chosen, seed=3)
-    learner = config.build_learner(spaces={DEFAULT_MODULE_ID: spaces(num_agents)})
+    learner = config.build_learner(spaces={DEFAULT_MODULE_ID: spaces(num_agents, num_actions)})
     learner.build()
     return learner
 
@@ -38,13 +38,15 @@ def module_of(learner: Any) -> Any:
     return learner.module[DEFAULT_MODULE_ID].unwrapped()
 
 
-def columns(num_agents: int, num_samples: int, generator: torch.Generator) -> dict[str, Any]:
+def columns(
+    num_agents: int, num_samples: int, generator: torch.Generator, num_actions: int = 1
+) -> dict[str, Any]:
     """A batch from a policy that is near the first one; rewards are anybody's guess."""
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    mean, log_std = 0.1 * normal(num_samples, num_agents, 1), torch.tensor([-0.7])
+    mean, log_std = 0.1 * normal(num_samples, num_agents, num_actions), torch.tensor([-0.7])
     action = mean + torch.exp(log_std) * normal(*mean.shape)
     inputs = torch.cat((mean, log_std.expand_as(mean)), dim=-1)
     log_p = torch.distributions.Normal(mean, log_std.exp()).log_prob(action).sum(-1)

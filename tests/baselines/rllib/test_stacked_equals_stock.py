@@ -30,10 +30,13 @@ NUM_AGENTS, NUM_SAMPLES, NUM_UPDATES = 4, 64, 30
 SETTINGS = {"kl_stop": None, "entropy_bonus": 0.01, "learning_rate": 3e-3, "grad_clip": 0.5}
 
 
-def stock_learner() -> Any:
+def stock_learner(num_actions: int) -> Any:
     """RLlib's own learner, untouched, with a module for each agent."""
     model = {"hidden": [8, 8], "critic_hidden": [8, 8], "log_std_initial": -1.0}
-    own = Box(-np.inf, np.inf, (NUM_FEATURES,), np.float32), Box(-1.0, 1.0, (1,), np.float32)
+    own = (
+        Box(-np.inf, np.inf, (NUM_FEATURES,), np.float32),
+        (Box(-1.0, 1.0, (num_actions,), np.float32)),
+    )
     names = [f"agent_{i}" for i in range(NUM_AGENTS)]
     spec = MultiRLModuleSpec(
         rl_module_specs={
@@ -79,15 +82,17 @@ def stock_batch(batch: dict[str, Any]) -> MultiAgentBatch:
     return MultiAgentBatch(own, NUM_SAMPLES)
 
 
-def test_thirty_updates_give_the_same_weights() -> None:
-    stacked, stock = stacked_learner(NUM_AGENTS, **SETTINGS), stock_learner()
+@pytest.mark.parametrize("num_actions", [1, 2])
+def test_thirty_updates_give_the_same_weights(num_actions: int) -> None:
+    stacked = stacked_learner(NUM_AGENTS, num_actions, **SETTINGS)
+    stock = stock_learner(num_actions)
     for agent in range(NUM_AGENTS):
         start = one_of(module_of(stacked).state_dict(), agent)
         stock.module[f"agent_{agent}"].unwrapped().load_state_dict(start)
     begin = {k: v.clone() for k, v in module_of(stacked).state_dict().items()}
     generator = torch.Generator().manual_seed(0)
     for _ in range(NUM_UPDATES):
-        batch = columns(NUM_AGENTS, NUM_SAMPLES, generator)
+        batch = columns(NUM_AGENTS, NUM_SAMPLES, generator, num_actions)
         update_stacked(stacked, batch)
         stock.update(batch=stock_batch(batch))
     after = module_of(stacked).state_dict()
