@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradmap.envs.actions import Actions
 from gradmap.envs.config import TaskConfig
 from gradmap.envs.constraints import Limits, monitored_nodes
 from gradmap.envs.devices.base import DeviceStep, Foresighted, Surroundings
@@ -60,7 +61,7 @@ def refill_price(scenarios: ScenarioSet) -> float:
     return float(np.quantile(scenarios.tariff_usd_per_kwh, REFILL_QUANTILE))
 
 
-class Core:
+class Core(Actions):
     """The task on one torch device.
 
     Args:
@@ -166,32 +167,6 @@ class Core:
     def num_agents(self) -> int:
         """Number of agents."""
         return len(self.agent_names)
-
-    @property
-    def num_actions(self) -> int:
-        """Numbers that an agent chooses: 1, or 2 where reactive power is a free choice."""
-        return 1 if self.inverters is None else 2
-
-    @property
-    def action_shape(self) -> tuple[int, ...]:
-        """Shape of all agents' actions: `(agent,)`, or `(agent, 2)`; see `num_actions`."""
-        return (self.num_agents,) if self.inverters is None else (self.num_agents, 2)
-
-    def whole_action(self, active: Tensor, reactive: Tensor | None = None) -> Tensor:
-        """Puts actions together from their parts, for methods that know only one of them.
-
-        Args:
-            active: First numbers. `[..., agent]`
-            reactive: Second numbers; None for no reactive power. Left aside
-                where actions are one number. `[..., agent]`
-
-        Returns:
-            Actions, `[..., *action_shape]`.
-        """
-        if self.inverters is None:
-            return active
-        other = torch.zeros_like(active) if reactive is None else reactive
-        return torch.stack((active, other), dim=-1)
 
     @property
     def num_steps(self) -> int:
@@ -344,14 +319,9 @@ class Core:
         Raises:
             GradmapError: If the day is over or the action has another shape.
         """
-        expected = (len(state.days), *self.action_shape)
         if self.is_done(state):
             raise GradmapError("the day is over; call reset to begin another")
-        if tuple(action.shape) != expected:
-            raise GradmapError(
-                f"action has shape {tuple(action.shape)}, "
-                f"expected [batch, {self._action_axes}] = {expected}"
-            )
+        self._check_shape(action, "batch", len(state.days))
         devices, done = self._step_devices(state, action.clamp(-1.0, 1.0))
         steps = torch.tensor(state.step, device=self.device)
         flow, settled = self._solve(state.days, steps, done.p_kw, done.q_kvar, state)
@@ -382,12 +352,7 @@ class Core:
         Raises:
             GradmapError: If the actions have another shape.
         """
-        expected = (len(days), self.num_steps, *self.action_shape)
-        if tuple(action.shape) != expected:
-            raise GradmapError(
-                f"action has shape {tuple(action.shape)}, "
-                f"expected [batch, time, {self._action_axes}] = {expected}"
-            )
+        self._check_shape(action, "batch, time", len(days), self.num_steps)
         state = self.reset(days)
         if self.regulation is not None:
             return self._run_in_turn(state, action)
@@ -402,10 +367,6 @@ class Core:
         flow, _ = self._solve(state.days.unsqueeze(-1), clock, done.p_kw, done.q_kvar)
         is_usable = flow.converged.cumprod(dim=-1).bool() & ~state.is_failed.unsqueeze(-1)
         return join_outcome(done, flow, is_usable)
-
-    @property
-    def _action_axes(self) -> str:
-        return "agent" if self.inverters is None else "agent, number"
 
     def _run_in_turn(self, state: State, action: Tensor) -> Outcome:
         outcomes = []
