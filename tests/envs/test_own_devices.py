@@ -161,6 +161,25 @@ def test_reactive_power_by_the_task_s_rule_takes_the_place_of_the_circuit_s(circ
     assert core.fleets[2].p_max_kw[1].item() == 8.0
 
 
+def test_free_reactive_power_is_inside_the_element_s_own_kva(circuit, feeder):
+    core = make(dataclasses.replace(roofless(circuit, num_agents=12), reactive="free"))
+    kva = dict(zip(core.agent_names, core.inverters.kva.tolist(), strict=True))
+    assert [kva[name] for name in NAMES] == pytest.approx([20 / 3] * 3 + [0, 5] + [10] * 3)
+    drawn = [i for i, name in enumerate(core.agent_names) if name.startswith("battery_0")]
+    assert drawn
+    batteries = core.fleets[0]
+    expected = core.config.inverter_kva_per_kw * batteries.p_max_kw[drawn]
+    torch.testing.assert_close(batteries.kva[drawn], expected)
+    own = [i for i, kind in enumerate(feeder.terminals.kind) if kind in ("storage", "pvsystem")]
+    assert not core.scenarios.base_q_kvar[..., own].any()
+    generator = torch.Generator().manual_seed(0)
+    action = 2.0 * torch.rand(1, core.num_steps, 12, 2, generator=generator) - 1.0
+    done = core.run_open_loop(core.days("train")[:1], action)
+    apparent = (done.p_kw.square() + done.q_kvar.square()).sqrt()
+    has_one = core.inverters.kva > 0
+    assert (apparent <= core.inverters.kva * (1.0 + 1e-6))[..., has_one].all()
+
+
 def test_the_snapshot_s_powers_give_the_snapshot_s_voltages(core, circuit, feeder):
     nominal = np.ones_like(core.scenarios.base_p_kw)
     days = dataclasses.replace(
