@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gradmap.experiments.html_report import write_html
@@ -220,6 +221,20 @@ def test_an_agent_and_a_day_can_be_chosen(page: Any) -> None:
     assert page.run(look)[1] != after[1]
     page.run(choose, "agent-against", "")
     assert page.run(look)[2] == 1
+
+
+def test_reactive_power_is_shown_where_agents_choose_it(
+    browser: Any, page: Any, fake_results: types.ModuleType, tmp_path: pathlib.Path
+) -> None:
+    look = "return document.querySelectorAll('[data-panel=reactive] path').length"
+    assert page.run(look) == 0
+    results = fake_results.make_results(tmp_path, ("gradmap", "selfish"))
+    for path in tmp_path.rglob("evaluation/*-best.npz"):
+        with np.load(path) as kept:
+            arrays = dict(kept)
+        np.savez(path, **arrays, trace_q_kvar=2.0 - arrays["trace_p_kw"])
+    show(browser, write_html(results, tmp_path))
+    assert page.run(look) == 2
 
 
 def test_the_other_task_can_be_shown(page: Any) -> None:
