@@ -81,7 +81,7 @@ def own_devices(hand_over: Sequence[HandOver], feeder: Feeder) -> tuple[OwnDevic
     elements = list(dict.fromkeys(terminals.load[i] for i in own))
     faults = [phrase for name in elements for phrase in _rating_faults(feeder, name, rows)]
     raise_faults(f"feeder {feeder.name}: hand_over", faults)
-    names, num_phases = _agent_names(feeder, own), Counter(terminals.load)
+    names, num_phases = _agent_names(feeder, own), Counter(terminals.load[i] for i in own)
     found = [
         OwnDevice(
             name=names[i],

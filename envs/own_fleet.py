@@ -69,7 +69,9 @@ def _within_kva(plants: Plants, rows: Sequence[int], kvar_per_kw: float) -> Floa
 def _fed_kw(feeder: Feeder, rows: Sequence[int]) -> FloatArray:
     """What elements feed in at the snapshot, which `GenMult` may put above their rating, kW."""
     t = feeder.terminals
-    at = [[name == feeder.plants.name[row] for name in t.load] for row in rows]
+    # By kind too: a load may be called `generator.x` where there is a generator x.
+    named = [("" if kind == "load" else name) for name, kind in zip(t.load, t.kind, strict=True)]
+    at = [[name == feeder.plants.name[row] for name in named] for row in rows]
     return -np.array([t.p_kw[own].sum() for own in at])
 
 
