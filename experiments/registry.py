@@ -331,7 +331,7 @@ _SPECS = (
     MethodSpec(
         "droop",
         "Droop",
-        "the rules under volt-watt curves of IEEE 1547",
+        "the rules under volt-watt and, where agents may, volt-VAr curves of IEEE 1547",
         _build_droop,
         "control",
         needs_training=False,
