@@ -12,6 +12,7 @@ import shlex
 import pytest
 import yaml
 
+from gradmap.envs.catalog import make
 from gradmap.envs.config import AgentMix
 from gradmap.envs.fleet import build_agents
 from gradmap.envs.placement import read_devices
@@ -50,8 +51,10 @@ def test_the_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("at_root")
 def test_the_yaml_is_a_task(tmp_path: pathlib.Path) -> None:
-    (text,) = blocks("yaml")
+    text, reactive = blocks("yaml")
     path = tmp_path / "task.yaml"
+    path.write_text(reactive, encoding="utf-8")
+    assert make(load_run_config("gradmap", path).task, num_agents=10).action_shape == (10, 2)
     path.write_text(text, encoding="utf-8")
     config = load_run_config("gradmap", path)
     given = yaml.safe_load(text)["task"]
