@@ -119,17 +119,7 @@ class SparseLinearPowerFlow:
         return sum(part.num_bytes for both in pairs for part in both)
 
     def move(self, flow: PowerFlow, p_kw: Tensor, q_kvar: Tensor) -> PowerFlow:
-        """The power flow after a change of powers, to first order.
-
-        Args:
-            flow: A solution; no gradient flows into it. `[...]`
-            p_kw: Change of active power of the terminals. `[..., terminal]`
-            q_kvar: Change of reactive power. `[..., terminal]`
-
-        Returns:
-            Like a solution, differentiable in the changes; where `flow` did
-            not converge its values mean nothing, and gradients are finite.
-        """
+        """The power flow after a change of powers; see `LinearPowerFlow.move`."""
         change = torch.cat((p_kw, q_kvar), dim=-1).flatten(0, -2)
         width = self.read[0].csr.shape[0]
         moved = apply_columns(change, self._forward, self._backward, width).to(flow.u.dtype)

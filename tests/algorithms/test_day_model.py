@@ -5,24 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradmap.algorithms.config import LearnerConfig, PriceConfig
-from gradmap.algorithms.day_model import OWN_STATE, DayModel, linear_feeder, own_state_gain
-from gradmap.algorithms.gradmap import GradMAP
-from gradmap.algorithms.rollout import environment_gradient, rollout
+from gradmap.algorithms.day_model import OWN_STATE, own_state_gain
+from gradmap.algorithms.rollout import rollout
 
 NEAR = {"rtol": 0.0, "atol": 1e-6}
-PRICE = PriceConfig(kind="fixed", voltage_usd_per_pu=100.0, overload_usd=10.0, margin_pu=0.03)
 
 
 @pytest.fixture(scope="module")
-def played(short_core):
-    learner = GradMAP(short_core, LearnerConfig(days_per_batch=3, price=PRICE), 0)
-    for _ in range(3):
-        learner.iterate(0.0)
-    days = short_core.days("train")[:3]
-    done, gradient = environment_gradient(short_core, learner.actors, days, learner.objective)
-    gain = own_state_gain(learner.actors, done.observation)
-    return learner, done, gradient, DayModel(short_core, linear_feeder(short_core), done, gain)
+def played(play_model, short_core):
+    return play_model(short_core)
 
 
 def test_at_the_rollouts_actions_it_is_the_rollout(played):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gradmap.algorithms.config import LearnerConfig, PriceConfig
-from gradmap.algorithms.day_model import OWN_STATE, DayModel, linear_feeder, own_state_gain
+from gradmap.algorithms.day_model import OWN_STATE, own_state_gain
 from gradmap.algorithms.gradmap import GradMAP
 from gradmap.algorithms.networks import Actors
 from gradmap.algorithms.rollout import environment_gradient, rollout
@@ -52,14 +52,8 @@ def test_stacked_actors_are_separate_ones():
 
 
 @pytest.fixture(scope="module")
-def played(free):
-    learner = GradMAP(free, LearnerConfig(days_per_batch=3, price=PRICE), 0)
-    for _ in range(3):
-        learner.iterate(0.0)
-    days = free.days("train")[:3]
-    done, gradient = environment_gradient(free, learner.actors, days, learner.objective)
-    gain = own_state_gain(learner.actors, done.observation)
-    return learner, done, gradient, DayModel(free, linear_feeder(free), done, gain)
+def played(play_model, free):
+    return play_model(free)
 
 
 def test_at_the_rollouts_actions_the_model_is_the_rollout(played):
