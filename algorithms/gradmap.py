@@ -74,13 +74,13 @@ class GradMAP(GradientLearner):
         """Improves the networks on the days of a rollout, played again by the model."""
         days = done.days
         surrogate = SURROGATES[self.config.proximal]
-        # Agent first, so that a day's samples of an agent are one run of memory.
-        observation = done.observation.permute(2, 0, 1, 3).contiguous()
+        # By day and agent, so that a day's samples of an agent are one run of memory.
+        observation = done.observation.transpose(1, 2).contiguous()
         usable = done.outcome.is_usable[:, -1]
         for _ in range(self.config.reuse_passes):
             order = torch.randperm(len(days), generator=self.generator).to(unknown.device)
             for rows in order.split(-(-len(days) // self.config.minibatches)):
-                action = self._act(observation[:, rows])
+                action = self.actors.on_days(observation, rows).movedim(0, 2)
                 left = surrogate(unknown[rows], action - done.action[rows], self.trust_region)
                 # The objective is a mean over its usable days, the gradient that over all.
                 share = usable[rows].sum() / usable.sum().clamp_min(1)
@@ -88,11 +88,6 @@ class GradMAP(GradientLearner):
                 self.optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimiser.step()
-
-    def _act(self, observation: Tensor) -> Tensor:
-        """Actions for days of observations, agent first; `[row, time, *action_shape]`."""
-        action: Tensor = self.actors(observation.flatten(1, 2))
-        return action.reshape(*observation.shape[:3], *action.shape[2:]).movedim(0, 2)
 
     def _reuse(self, done: Rollout, gradient: Tensor) -> None:
         """Improves the networks on the samples of a rollout."""

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gradmap.algorithms.fused_layers import fused_layers, is_fused
+
 
 class StackedLinear(nn.Module):
     """One linear layer per agent; no weight is shared and no path joins agents.
@@ -77,6 +79,36 @@ class StackedMLP(nn.Sequential):
         layers.append(StackedLinear(num_agents, num_in, num_out, gain, generator))
         super().__init__(*layers)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies every agent's network to its own rows.
+
+        Args:
+            x: Inputs. `[agent, sample, in]`
+
+        Returns:
+            Outputs. `[agent, sample, out]`
+        """
+        if is_fused(x, x.shape[1]):
+            only = torch.zeros(1, dtype=torch.int64)
+            return fused_layers(x.unsqueeze(0), only, list(self.parameters()))
+        out: Tensor = super().forward(x)
+        return out
+
+    def on_days(self, x: Tensor, days: Tensor) -> Tensor:
+        """Applies the networks to the samples of some days, without copies where it can.
+
+        Args:
+            x: Inputs of many days. `[day, agent, step, in]`
+            days: Which of them. `[row]`, int64
+
+        Returns:
+            Outputs, `sample` being the steps of the days, one after the other.
+            `[agent, sample, out]`
+        """
+        if is_fused(x, len(days) * x.shape[2]):
+            return fused_layers(x, days, list(self.parameters()))
+        return self(x[days].transpose(0, 1).flatten(1, 2))
+
     @torch.no_grad()
     def slope(self, x: Tensor, feature: int) -> tuple[Tensor, Tensor]:
         """Derivative of the outputs by one input, carried forward beside the values.
@@ -137,6 +169,20 @@ class Actors(nn.Module):
             Actions in (-1, 1). `[agent, sample]`
         """
         return torch.tanh(self.unsquashed(samples))
+
+    def on_days(self, observation: Tensor, days: Tensor) -> Tensor:
+        """Acts on observations of some days.
+
+        Args:
+            observation: Of many days. `[day, agent, step, feature]`
+            days: Which of them. `[row]`, int64
+
+        Returns:
+            Actions in (-1, 1). `[agent, row, step]`
+        """
+        last = self.net.on_days(observation, days)
+        shape = (len(last), len(days), observation.shape[2], *last.shape[2:])
+        return torch.tanh(last.view(shape).squeeze(-1))
 
     def unsquashed(self, samples: Tensor) -> Tensor:
         """What the last layer gives, before the tangent that squashes it into (-1, 1).

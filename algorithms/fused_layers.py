@@ -1,0 +1,104 @@
+"""Stacked networks by compiled loops, with gradients; see `stacked_kernels`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradmap.algorithms import stacked_kernels
+
+MIN_SAMPLES = 32
+"""Samples of an agent below which a batched product is as fast: vectors would stay empty."""
+
+
+def is_fused(x: Tensor, num_samples: int) -> bool:
+    """Says whether the compiled loops take these inputs.
+
+    Args:
+        x: Inputs of stacked networks.
+        num_samples: Samples of each agent.
+    """
+    return x.device.type == "cpu" and x.dtype == torch.float32 and num_samples >= MIN_SAMPLES
+
+
+class _Fused(torch.autograd.Function):
+    """All layers of all agents' networks; gradient in the weights and in the inputs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, blocks: Tensor, *parameters: Tensor) -> Tensor:
+        weights, biases = parameters[0::2], parameters[1::2]
+        _, agents, steps, _ = x.shape
+        out = torch.empty(agents, len(blocks) * steps, weights[-1].shape[2])
+        arguments = (_array(x), _array(blocks), _arrays(weights), _arrays(biases), _array(out))
+        _over_agents(stacked_kernels.forward, arguments, agents)
+        ctx.save_for_backward(x, blocks, *parameters)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, blocks, *parameters = ctx.saved_tensors
+        found = [torch.empty_like(p, memory_format=torch.contiguous_format) for p in parameters]
+        # Of agents 0 where nobody asks; the kernel looks at the length.
+        num = x.shape[1] if ctx.needs_input_grad[0] else 0
+        to_x = torch.empty(num, grad.shape[1], x.shape[3])
+        arguments = (
+            *(_array(x), _array(blocks), _arrays(parameters[0::2]), _arrays(parameters[1::2])),
+            *(_array(grad), _arrays(found[0::2]), _arrays(found[1::2]), _array(to_x)),
+        )
+        _over_agents(stacked_kernels.backward, arguments, x.shape[1])
+        if not num:
+            return None, None, *found
+        shape = (num, len(blocks), x.shape[2], x.shape[3])
+        spread = torch.zeros_like(x).index_add_(0, blocks, to_x.view(shape).transpose(0, 1))
+        return spread, None, *found
+
+
+def fused_layers(x: Tensor, blocks: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Passes samples through stacked networks with SiLU between their layers.
+
+    Args:
+        x: Inputs, on the CPU. `[block, agent, step, in]`, float32
+        blocks: Which blocks; their steps one after the other are the samples.
+            `[chosen]`, int64
+        parameters: Weights `[agent, in, out]` and biases `[agent, 1, out]` of
+            the layers, in turn.
+
+    Returns:
+        What the last layer gives. `[agent, sample, out]`
+    """
+    # In the function's own code gradients are not recorded.
+    tensors = [p.contiguous() for p in parameters]
+    result: Tensor = _Fused.apply(x.contiguous(), blocks, *tensors)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _array(x: Tensor) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = x.detach().contiguous().numpy()
+    return array
+
+
+def _arrays(tensors: Sequence[Tensor]) -> tuple[np.ndarray[Any, Any], ...]:
+    return tuple(_array(x) for x in tensors)
+
+
+def _over_agents(kernel: Callable[..., None], arguments: tuple[Any, ...], agents: int) -> None:
+    """Runs a kernel on all agents, on as many threads as torch may use."""
+    num = min(torch.get_num_threads(), agents)
+    ends = [agents * k // num for k in range(num + 1)]
+    # Started anew each time: that takes less than a hundredth of a kernel's time,
+    # and no pool has to survive a fork.
+    others = [
+        threading.Thread(target=kernel, args=(*arguments, *ends[k : k + 2]))
+        for k in range(1, num)
+    ]
+    for thread in others:
+        thread.start()
+    kernel(*arguments, *ends[:2])
+    for thread in others:
+        thread.join()
