@@ -17,18 +17,12 @@ from torch import Tensor
 from gradmap.algorithms.networks import Actors
 from gradmap.algorithms.rollout import Rollout
 from gradmap.envs.core import Core
-from gradmap.envs.devices.days import Feedback
+from gradmap.envs.devices.days import DaySums, Feedback
 from gradmap.envs.observations import FEATURES
-from gradmap.envs.outcome import Outcome, join_outcome
-from gradmap.feeders.powerflow.linear import LinearPowerFlow
-from gradmap.feeders.powerflow.solve import PowerFlow
-from gradmap.feeders.powerflow.sparse_linear import SparseLinearPowerFlow, linear_power_flow
+from gradmap.feeders.powerflow.nearby import LinearFeeder, NearbyFlows
+from gradmap.feeders.powerflow.sparse_linear import linear_power_flow
 
 OWN_STATE = FEATURES.index("own_state")
-
-LinearFeeder = LinearPowerFlow | SparseLinearPowerFlow
-"""The network to first order, dense or sparse."""
-
 
 def linear_feeder(core: Core) -> LinearFeeder:
     """The network to first order at the usual base load and sun of the training days.
@@ -53,9 +47,25 @@ def own_state_gain(actors: Actors, observation: Tensor) -> Tensor:
         Derivative of the action by the observed own state, of the shape of
         `Rollout.action`.
     """
-    seen = observation.flatten(0, 1).transpose(0, 1).contiguous()
-    slope: Tensor = actors.slope(seen, OWN_STATE)
-    return slope.transpose(0, 1).reshape(*observation.shape[:3], *slope.shape[2:])
+    slope: Tensor = actors.slope(observation.transpose(1, 2), OWN_STATE)
+    return slope.movedim(0, 2).contiguous()
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDays:
+    """What some days came to under other actions.
+
+    Attributes:
+        sums: Of the devices. `[row, ...]`
+        v_pu: Voltage magnitudes of the monitored nodes. `[row, time, monitored]`
+        loading: Branch currents over their ratings. `[row, time, branch]`
+        usable: Days whose power flows all converged. `[row]`, bool
+    """
+
+    sums: DaySums
+    v_pu: Tensor
+    loading: Tensor
+    usable: Tensor
 
 
 class DayModel:
@@ -70,19 +80,15 @@ class DayModel:
 
     def __init__(self, core: Core, feeder: LinearFeeder, done: Rollout, gain: Tensor) -> None:
         self.core = core
-        self.feeder = feeder
         self.days = done.days
-        self.is_usable = done.outcome.is_usable
+        self._usable = done.outcome.is_usable[:, -1]
         self._devices = core.device_days(done.days)
         self._feedback = Feedback(gain, done.observation[..., OWN_STATE].contiguous())
-        self._p_kw = done.outcome.p_kw.detach()
-        self._q_kvar = done.outcome.q_kvar.detach()
-        flow, shape = done.outcome.flow, done.outcome.is_usable.shape
-        self._u = flow.u.detach().reshape(*shape, -1)
-        self._j = flow.j.detach().reshape(*shape, -1)
-        self._flow = flow
+        powers = (done.outcome.p_kw.detach(), done.outcome.q_kvar.detach())
+        self._p_kw, self._q_kvar = (core.sum_by_terminal(x) for x in powers)
+        self._flows = NearbyFlows(feeder, done.outcome.flow, core.limits.monitored)
 
-    def outcome(self, action: Tensor, rows: Tensor) -> Outcome:
+    def play(self, action: Tensor, rows: Tensor) -> ModelDays:
         """Plays some of the days with other actions.
 
         Args:
@@ -92,28 +98,10 @@ class DayModel:
             rows: Which days of the rollout. `[row]`, int64
 
         Returns:
-            The outcome, differentiable in the actions; that of the rollout
-            for the rollout's actions. `[row, time, ...]`
+            What came of them, differentiable in the actions; that of the
+            rollout for the rollout's actions.
         """
-        done = self._devices.play(action, self._feedback, rows)
-        changes = (
-            self.core.sum_by_terminal(done.p_kw - self._p_kw[rows]),
-            self.core.sum_by_terminal(done.q_kvar - self._q_kvar[rows]),
-        )
-        flow = self.feeder.move(self._flow_of(rows), *changes)
-        return join_outcome(done, flow, self.is_usable[rows])
-
-    def _flow_of(self, rows: Tensor) -> PowerFlow:
-        flow, tapped = self._flow, self._flow.tapped
-        if tapped is not None:
-            steps = torch.arange(self.is_usable.shape[1], device=rows.device)
-            tapped = tapped.rows((rows[:, None] * len(steps) + steps).flatten())
-        return dataclasses.replace(
-            flow,
-            tapped=tapped,
-            converged=flow.converged[rows],
-            iterations=flow.iterations[rows],
-            residual=flow.residual[rows],
-            u=self._u[rows].flatten(0, 1),
-            j=self._j[rows].flatten(0, 1),
-        )
+        sums = self._devices.sums(action, self._feedback, rows)
+        p_kw = self.core.sum_by_terminal(sums.p_kw) - self._p_kw[rows]
+        q_kvar = self.core.sum_by_terminal(sums.q_kvar) - self._q_kvar[rows]
+        return ModelDays(sums, *self._flows.move(rows, p_kw, q_kvar), self._usable[rows])

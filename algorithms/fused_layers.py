@@ -78,6 +78,29 @@ def fused_layers(x: Tensor, blocks: Tensor, parameters: Sequence[Tensor]) -> Ten
     return result
 
 
+@torch.no_grad()
+def fused_slope(
+    x: Tensor, blocks: Tensor, parameters: Sequence[Tensor], feature: int
+) -> tuple[Tensor, Tensor]:
+    """Does the same, and differentiates by one of the inputs, without gradients.
+
+    Args:
+        x: Inputs, as in `fused_layers`.
+        blocks: Which blocks.
+        parameters: Weights and biases.
+        feature: Index of the input.
+
+    Returns:
+        What the last layer gives, and its derivative. `[agent, sample, out]` each
+    """
+    weights, biases = (_arrays(parameters[k::2]) for k in (0, 1))
+    agents, steps = x.shape[1:3]
+    out, slope = (torch.empty(agents, len(blocks) * steps, weights[-1].shape[2]) for _ in range(2))
+    arguments = (_array(x), _array(blocks), weights, biases, feature, _array(out), _array(slope))
+    _over_agents(stacked_kernels.forward_slope, arguments, agents)
+    return out, slope
+
+
 def _array(x: Tensor) -> np.ndarray[Any, Any]:
     array: np.ndarray[Any, Any] = x.detach().contiguous().numpy()
     return array

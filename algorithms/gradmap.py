@@ -14,14 +14,15 @@ from torch import Tensor
 from gradmap.algorithms.config import LearnerConfig
 from gradmap.algorithms.day_model import (
     DayModel,
-    LinearFeeder,
     linear_feeder,
     own_state_gain,
 )
 from gradmap.algorithms.learner import GradientLearner
 from gradmap.algorithms.proximal import SURROGATES
 from gradmap.algorithms.rollout import Rollout, environment_gradient
+from gradmap.envs.constraints import excess
 from gradmap.envs.core import Core
+from gradmap.feeders.powerflow.nearby import LinearFeeder
 
 
 class GradMAP(GradientLearner):
@@ -67,8 +68,24 @@ class GradMAP(GradientLearner):
         model = DayModel(self.core, feeder, done, gain)
         days = torch.arange(len(done.days), device=gradient.device)
         start = done.action.clone().requires_grad_(True)
-        (known,) = torch.autograd.grad(self.objective(model.outcome(start, days)), start)
+        (known,) = torch.autograd.grad(self.modelled(model, start, days), start)
         return model, gradient - known
+
+    def modelled(self, model: DayModel, action: Tensor, rows: Tensor) -> Tensor:
+        """The objective, by the model, of some days of a rollout under other actions.
+
+        Args:
+            model: Of the rollout.
+            action: Actions, as in `DayModel.play`.
+            rows: Which of its days. `[row]`, int64
+
+        Returns:
+            Scalar, differentiable in the actions.
+        """
+        days = model.play(action, rows)
+        priced = self.config.price.kind != "none"
+        found = excess(days.v_pu, days.loading, self.limits) if priced else None
+        return self.lagrangian(days.sums.cost_usd, days.sums.clipped_kw, found, days.usable)
 
     def _reuse_on(self, model: DayModel, unknown: Tensor, done: Rollout) -> None:
         """Improves the networks on the days of a rollout, played again by the model."""
@@ -84,7 +101,7 @@ class GradMAP(GradientLearner):
                 left = surrogate(unknown[rows], action - done.action[rows], self.trust_region)
                 # The objective is a mean over its usable days, the gradient that over all.
                 share = usable[rows].sum() / usable.sum().clamp_min(1)
-                loss = self.objective(model.outcome(action, rows)) * share + left.sum()
+                loss = self.modelled(model, action, rows) * share + left.sum()
                 self.optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimiser.step()

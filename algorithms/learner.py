@@ -86,7 +86,7 @@ class GradientLearner(abc.ABC):
         self.optimiser = torch.optim.Adam(
             self.actors.parameters(), lr=config.learning_rate, fused=True
         )
-        self._limits = core.limits.tightened(config.price.margin_pu)
+        self.limits = core.limits.tightened(config.price.margin_pu)
 
     @property
     def multipliers(self) -> dict[str, Tensor] | None:
@@ -121,7 +121,7 @@ class GradientLearner(abc.ABC):
         outcome = self.update(days).outcome
         usable = outcome.is_usable[:, -1]
         with torch.no_grad():
-            found = violations(outcome.flow, self._limits)
+            found = violations(outcome.flow, self.limits)
         self.prices.ascend(found, usable)
         self._average()
         num_steps = len(days) * self.core.num_steps
@@ -151,12 +151,34 @@ class GradientLearner(abc.ABC):
         Returns:
             Scalar, differentiable.
         """
-        usable = outcome.is_usable[:, -1]
-        cost = outcome.cost_usd.sum((-3, -2, -1))
+        priced = self.config.price.kind != "none"
+        found = violations(outcome.flow, self.limits) if priced else None
+        cost, clipped = outcome.cost_usd.sum((-3, -2, -1)), outcome.clipped_kw.sum((-2, -1))
+        return self.lagrangian(cost, clipped, found, outcome.is_usable[:, -1], steps)
+
+    def lagrangian(
+        self,
+        cost_usd: Tensor,
+        clipped_kw: Tensor,
+        found: Violations | None,
+        usable: Tensor,
+        steps: slice | None = None,
+    ) -> Tensor:
+        """The same from its parts.
+
+        Args:
+            cost_usd: Own cost of all agents. `[day]`
+            clipped_kw: How far setpoints were led back, summed. `[day]`
+            found: Violations, None where they have no price. `[day, time, ...]`
+            usable: Days that count. `[day]`, bool
+            steps: Steps of the day that `found` holds; None for whole days.
+
+        Returns:
+            Scalar, differentiable.
+        """
         led_back = self.config.projection_usd_per_kwh * self.core.dt_hours
-        cost = cost + led_back * outcome.clipped_kw.sum((-2, -1))
-        if self.config.price.kind != "none":
-            found = violations(outcome.flow, self._limits)
+        cost = cost_usd + led_back * clipped_kw
+        if found is not None:
             cost = cost + self.prices.charge(found, steps).sum(-1).to(cost.dtype)
         # `where`, not a product: a failed day holds NaN.
         cost = torch.where(usable, cost, torch.zeros_like(cost))

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gradmap.algorithms.fused_layers import fused_layers, is_fused
+from gradmap.algorithms.fused_layers import fused_layers, fused_slope, is_fused
 
 
 class StackedLinear(nn.Module):
@@ -110,18 +110,22 @@ class StackedMLP(nn.Sequential):
         return self(x[days].transpose(0, 1).flatten(1, 2))
 
     @torch.no_grad()
-    def slope(self, x: Tensor, feature: int) -> tuple[Tensor, Tensor]:
+    def slope(self, x: Tensor, days: Tensor, feature: int) -> tuple[Tensor, Tensor]:
         """Derivative of the outputs by one input, carried forward beside the values.
 
         Half the cost of going back to all inputs for the sake of one.
 
         Args:
-            x: Inputs. `[agent, sample, in]`
+            x: Inputs of many days, as in `on_days`.
+            days: Which of them. `[row]`, int64
             feature: Index of the input.
 
         Returns:
             The outputs, and their derivative. `[agent, sample, out]` each
         """
+        if is_fused(x, len(days) * x.shape[2]):
+            return fused_slope(x, days, list(self.parameters()), feature)
+        x = x[days].transpose(0, 1).flatten(1, 2)
         moved: Tensor | None = None
         for layer in self:
             if not isinstance(layer, StackedLinear):
@@ -197,19 +201,21 @@ class Actors(nn.Module):
         return last.squeeze(-1)
 
     @torch.no_grad()
-    def slope(self, samples: Tensor, feature: int) -> Tensor:
+    def slope(self, observation: Tensor, feature: int) -> Tensor:
         """How the actions answer to one thing observed, all else equal.
 
         Args:
-            samples: Observations, agent first. `[agent, sample, feature]`
+            observation: Observations of days. `[day, agent, step, feature]`
             feature: Index of the feature.
 
         Returns:
-            Derivative of the action by the feature. `[agent, sample]`
+            Derivative of the action by the feature. `[agent, day, step]`
         """
-        value, moved = self.net.slope(samples, feature)
+        days = torch.arange(len(observation), device=observation.device)
+        value, moved = self.net.slope(observation, days, feature)
         slope: Tensor = moved * (1.0 - value.tanh().square())
-        return slope.squeeze(-1)
+        shape = (len(slope), len(days), observation.shape[2], *slope.shape[2:])
+        return slope.view(shape).squeeze(-1)
 
     def reset(self, days: Tensor) -> None:
         """Begins a batch of days; the actors have no memory. See `Policy.reset`."""

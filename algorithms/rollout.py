@@ -60,7 +60,8 @@ def _roll(core: Core, policy: Policy, days: Tensor, nudges: list[Tensor] | None)
         outcomes.append(outcome)
     return Rollout(
         days=state.days,
-        observation=torch.stack(observations, dim=1),
+        # A day of an agent is one run of memory, which is how learning reads it.
+        observation=torch.stack(observations, dim=2).transpose(1, 2),
         action=torch.stack(actions, dim=1),
         outcome=stack_outcomes(outcomes),
     )

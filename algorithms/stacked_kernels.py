@@ -243,6 +243,42 @@ def forward(x, blocks, weights, biases, out, first, last):
 
 
 @njit(**OPTIONS)
+def forward_slope(x, blocks, weights, biases, feature, out, slope, first, last):
+    """As `forward`, and the derivative of the outputs by one input, `[agent, sample, out]`."""
+    depth, num_samples = len(weights), out.shape[1]
+    width = _width(x, weights)
+    values = _scratch(width, CHUNK)
+    sums = _scratch(width, CHUNK)
+    moved = _scratch(width, CHUNK)
+    moves = _scratch(width, CHUNK)
+    nothing = np.zeros(width, np.float32)
+    for k in range(first, last):
+        for begin in range(0, num_samples, CHUNK):
+            num = min(CHUNK, num_samples - begin)
+            _fetch(x, blocks, k, begin, num, values)
+            for layer in range(depth):
+                weight = weights[layer][k]
+                _affine(weight, biases[layer][k, 0], values, sums, num)
+                if layer == 0:
+                    for o in range(weight.shape[1]):
+                        moves[o, :num] = weight[feature, o]
+                else:
+                    _affine(weight, nothing, moved, moves, num)
+                if layer < depth - 1:
+                    for o in range(weight.shape[1]):
+                        z, h, m, d = sums[o], values[o], moves[o], moved[o]
+                        for r in range(num):
+                            s = _sigmoid(z[r])
+                            v = z[r] * s
+                            h[r] = v
+                            d[r] = m[r] * (s + v * (ONE - s))
+            for o in range(out.shape[2]):
+                for r in range(num):
+                    out[k, begin + r, o] = sums[o, r]
+                    slope[k, begin + r, o] = moves[o, r]
+
+
+@njit(**OPTIONS)
 def backward(x, blocks, weights, biases, grad, to_weights, to_biases, to_x, first, last):
     """Takes a gradient by the outputs back to weights, biases and, if `to_x` has agents, inputs.
 

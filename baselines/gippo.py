@@ -161,7 +161,7 @@ class GIPPO(GradientLearner):
         outcome = done.outcome
         reward = -outcome.cost_usd.sum(-1)
         if self.config.price.kind != "none":
-            found = violations(outcome.flow, self._limits)
+            found = violations(outcome.flow, self.limits)
             priced = self._shares(*self.prices.charge_by_limit(found))
             reward = reward - priced.to(reward.dtype)
         worth = self._worth(done.observation)

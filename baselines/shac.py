@@ -182,7 +182,7 @@ class SHAC(GradientLearner):
         outcome, decay = window.outcome, self.config.td_lambda
         cost = outcome.cost_usd.sum(-1)
         if self.config.price.kind != "none":
-            found = violations(outcome.flow, self._limits)
+            found = violations(outcome.flow, self.limits)
             priced = self._shares(*self.prices.charge_by_limit(found, window.steps))
             cost = cost + priced.to(cost.dtype)
         values = self._values(self.target, window.seen[:, 1:], window.joint[:, 1:])

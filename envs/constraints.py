@@ -84,9 +84,22 @@ def violations(flow: PowerFlow, limits: Limits) -> Violations:
     Returns:
         The violations, real dtype of the flow, differentiable.
     """
-    v_pu = flow.v_magnitude_pu[..., limits.monitored]
+    return excess(flow.v_magnitude_pu[..., limits.monitored], flow.branch_loading, limits)
+
+
+def excess(v_pu: Tensor, loading: Tensor, limits: Limits) -> Violations:
+    """Measures how far voltages and loadings are outside the limits.
+
+    Args:
+        v_pu: Voltage magnitudes. `[..., monitored]`
+        loading: Branch currents over their ratings. `[..., branch]`
+        limits: The limits.
+
+    Returns:
+        The violations, of the same dtype, differentiable.
+    """
     return Violations(
         over_pu=(v_pu - limits.vmax_pu).clamp_min(0.0),
         under_pu=(limits.vmin_pu - v_pu).clamp_min(0.0),
-        overload=(flow.branch_loading - limits.loading_max).clamp_min(0.0),
+        overload=(loading - limits.loading_max).clamp_min(0.0),
     )

@@ -38,6 +38,24 @@ class Feedback:
     seen: Tensor
 
 
+@dataclasses.dataclass(frozen=True)
+class DaySums:
+    """What devices drew in each step, and what that came to by the day's end.
+
+    Attributes:
+        p_kw: Power drawn. `[row, time, agent]`
+        q_kvar: Reactive power drawn. `[row, time, agent]`
+        cost_usd: Cost of all devices over the day. `[row]`
+        clipped_kw: How far setpoints were from what devices could do, summed
+            over devices and steps. `[row]`
+    """
+
+    p_kw: Tensor
+    q_kvar: Tensor
+    cost_usd: Tensor
+    clipped_kw: Tensor
+
+
 class DeviceDays:
     """The devices of some days, to be played many times over.
 
@@ -84,41 +102,63 @@ class DeviceDays:
         """
         if rows is None:
             rows = torch.arange(len(self._start), device=action.device)
-        # Time first, as the recursion has it; of two numbers the first moves devices.
-        base, gain, seen = self._in_turn(action, feedback, rows)
-        share, share_gain = base, gain
-        if self._inverters is not None:
-            (base, share), (gain, share_gain) = base.unbind(-1), gain.unbind(-1)
-        start = self._start[rows]
-        states, chosen = scan(base, start, gain, seen, self._law.rows(rows))
-        before = torch.cat((start.unsqueeze(0), states[:-1]))
-        moved = (x.transpose(0, 1).split(self._sizes, dim=-1) for x in (before, states, chosen))
-        today = self._today[rows]
-        own = zip(self._fleets, self._midnight, *moved, strict=True)
-        done = join_fleets(
-            [
-                self._settle(fleet, night[rows], x, after, act, today)
-                for fleet, night, x, after, act in own
-            ]
-        )
+        parts, share = self._play(action, feedback, rows)
+        done = join_fleets([_less_leftover(*part) for part in parts])
         if self._inverters is None:
             return done
-        # No state waits for it: the feedback is of states that are known by now.
-        own_seen = self._law.seen_scale * before + self._law.seen_offset
-        wanted = share + share_gain * (own_seen - seen)
-        return self._inverters.add_to(done, wanted.clamp(-1.0, 1.0).transpose(0, 1))
+        return self._inverters.add_to(done, share)
 
-    @staticmethod
-    def _in_turn(
-        action: Tensor, feedback: Feedback | None, rows: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions, gain and states seen, time first. `[time, row, agent]` each"""
-        base = action.transpose(0, 1)
-        if feedback is None:
-            gain = torch.zeros_like(base)
-            return base, gain, gain if base.ndim == 3 else gain[..., 0]
-        gain, seen = (x[rows].transpose(0, 1) for x in (feedback.gain, feedback.seen))
-        return base, gain, seen
+    def sums(self, action: Tensor, feedback: Feedback, rows: Tensor) -> DaySums:
+        """Plays some of the days and keeps what learning asks for, at half the cost.
+
+        Args:
+            action: Actions, as in `play`.
+            feedback: What is added to them.
+            rows: Which of the days. `[row]`, int64
+
+        Returns:
+            Powers and sums, differentiable in the actions.
+        """
+        parts, share = self._play(action, feedback, rows)
+        p_kw = torch.cat([done.p_kw for done, _ in parts], dim=-1)
+        q_kvar = torch.cat([done.q_kvar for done, _ in parts], dim=-1)
+        if self._inverters is not None:
+            q_kvar = q_kvar + self._inverters.kvar(p_kw, share)
+        costs = [_costs_usd(done).sum((-2, -1)) - left.sum((-2, -1)) for done, left in parts]
+        clipped = [(done.setpoint_kw - done.p_kw).abs().sum((-2, -1)) for done, _ in parts]
+        return DaySums(p_kw, q_kvar, torch.stack(costs).sum(0), torch.stack(clipped).sum(0))
+
+    def _play(
+        self, action: Tensor, feedback: Feedback | None, rows: Tensor
+    ) -> tuple[list[tuple[DeviceStep, Tensor]], Tensor]:
+        """What each fleet did, and the worth of what it holds at the end; the second numbers."""
+        gain, seen = self._answers(action, feedback)
+        # Of two numbers the first moves devices.
+        base, share, share_gain = action, action, gain
+        if self._inverters is not None:
+            (base, share), (gain, share_gain) = action.unbind(-1), gain.unbind(-1)
+        states, chosen = scan(base, self._start, gain, seen, self._law, rows)
+        before = torch.cat((self._start[rows].unsqueeze(1), states[:, :-1]), dim=1)
+        moved = (x.split(self._sizes, dim=-1) for x in (before, states, chosen))
+        today = self._today[rows]
+        own = zip(self._fleets, self._midnight, *moved, strict=True)
+        parts = [
+            self._settle(fleet, night[rows], x, after, act, today)
+            for fleet, night, x, after, act in own
+        ]
+        if self._inverters is not None:
+            # No state waits for it: the feedback is of states that are known by now.
+            own_seen = self._law.seen_scale * before + self._law.seen_offset
+            share = (share + share_gain[rows] * (own_seen - seen[rows])).clamp(-1.0, 1.0)
+        return parts, share
+
+    def _answers(self, action: Tensor, feedback: Feedback | None) -> tuple[Tensor, Tensor]:
+        """Gain and states seen, of no feedback if there is none. `[day, time, agent]` each"""
+        if feedback is not None:
+            return feedback.gain, feedback.seen
+        shape = (len(self._start), *action.shape[1:])
+        gain = torch.zeros(shape, dtype=action.dtype, device=action.device)
+        return gain, gain if self._inverters is None else gain[..., 0]
 
     @staticmethod
     def _settle(
@@ -128,14 +168,23 @@ class DeviceDays:
         after: Tensor,
         action: Tensor,
         today: Surroundings,
-    ) -> DeviceStep:
-        """What a fleet's days cost and draw."""
+    ) -> tuple[DeviceStep, Tensor]:
+        """What a fleet's days cost and draw, and the worth of what is left. `[row, 1, device]`"""
         p_kw = fleet.powers(before, after, action, today.dt_hours)
         # The number that moves comes first in a state; the others stay as at midnight.
         kept = midnight[:, None, :, 1:].expand(-1, after.shape[1], -1, -1)
         state = torch.cat((after.unsqueeze(-1), kept), dim=-1)
         done = fleet.settle(state, fleet.setpoints(action), p_kw, today)
         done = react(fleet, done, action, today)
-        leftover = fleet.leftover_usd(state[:, -1], today[:, -1]).unsqueeze(1)
-        bill = torch.cat((done.energy_usd[:, :-1], done.energy_usd[:, -1:] - leftover), dim=1)
-        return dataclasses.replace(done, energy_usd=bill)
+        return done, fleet.leftover_usd(state[:, -1], today[:, -1]).unsqueeze(1)
+
+
+def _less_leftover(done: DeviceStep, leftover_usd: Tensor) -> DeviceStep:
+    """Takes the worth of what is left off the last step's bill."""
+    last = done.energy_usd[:, -1:] - leftover_usd
+    return dataclasses.replace(done, energy_usd=torch.cat((done.energy_usd[:, :-1], last), dim=1))
+
+
+def _costs_usd(done: DeviceStep) -> Tensor:
+    """Own cost of each device in each step."""
+    return done.energy_usd + done.fuel_usd + done.wear_usd + done.discomfort_usd

@@ -73,13 +73,21 @@ class Inverters:
             parts.append(torch.zeros_like(p_max) if kva is None else kva)
         return cls(torch.cat(parts))
 
+    def kvar(self, p_kw: Tensor, share: Tensor) -> Tensor:
+        """Reactive power that agents choose, kvar.
+
+        Args:
+            p_kw: What their devices draw. `[..., agent]`
+            share: Share of what there is room for, in [-1, 1]; above 0 it is
+                drawn, below 0 fed. `[..., agent]`
+        """
+        return share * available_kvar(p_kw, self.kva)
+
     def add_to(self, done: DeviceStep, share: Tensor) -> DeviceStep:
         """Adds the reactive power that agents choose to what their devices draw.
 
         Args:
             done: What the devices did. `[..., agent]`
-            share: Share of what there is room for, in [-1, 1]; above 0 it is
-                drawn, below 0 fed. `[..., agent]`
+            share: As in `kvar`.
         """
-        chosen = share * available_kvar(done.p_kw, self.kva)
-        return dataclasses.replace(done, q_kvar=done.q_kvar + chosen)
+        return dataclasses.replace(done, q_kvar=done.q_kvar + self.kvar(done.p_kw, share))

@@ -52,7 +52,7 @@ def test_most_of_the_environments_gradient_is_in_it(played):
     """What it leaves out: the reaction to the voltage, second orders of reaction and network."""
     learner, done, gradient, model = played
     action = done.action.clone().requires_grad_(True)
-    value = learner.objective(model.outcome(action, torch.arange(3)))
+    value = learner.modelled(model, action, torch.arange(3))
     (known,) = torch.autograd.grad(value, action)
     assert (gradient - known).norm() < 0.3 * gradient.norm()
 
@@ -70,7 +70,7 @@ def test_it_foresees_what_nearby_policies_do(played):
         chosen = learner.actors.act(done.observation.flatten(0, 1)).reshape(done.action.shape)
         now = learner.objective(done.outcome)
         change = learner.objective(truth.outcome) - now
-        by_model = learner.objective(model.outcome(chosen, rows)) - now
+        by_model = learner.modelled(model, chosen, rows) - now
         by_gradient = (gradient * (chosen - done.action)).sum()
         for p, old in zip(learner.actors.parameters(), before, strict=True):
             p.copy_(old)

@@ -84,7 +84,7 @@ def test_most_of_the_environments_gradient_is_in_the_model_for_both_numbers(play
     """What it leaves out: the reaction to the voltage, and what bends."""
     learner, done, gradient, model = played
     action = done.action.clone().requires_grad_(True)
-    value = learner.objective(model.outcome(action, torch.arange(3)))
+    value = learner.modelled(model, action, torch.arange(3))
     (known,) = torch.autograd.grad(value, action)
     for number in (0, 1):
         missed = (gradient - known)[..., number].norm()
@@ -96,7 +96,7 @@ def test_a_pass_begins_with_the_environments_gradient(played):
     learner, done, gradient, _ = played
     model, unknown = learner._model(learner._feeder, done, gradient)
     action = done.action.clone().requires_grad_(True)
-    value = learner.objective(model.outcome(action, torch.arange(3)))
+    value = learner.modelled(model, action, torch.arange(3))
     value = value + (unknown * (action - done.action)).sum()
     (whole,) = torch.autograd.grad(value, action)
     torch.testing.assert_close(whole, gradient, rtol=1e-5, atol=1e-6 * gradient.abs().max().item())
