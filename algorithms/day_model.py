@@ -24,6 +24,7 @@ from gradmap.feeders.powerflow.sparse_linear import linear_power_flow
 
 OWN_STATE = FEATURES.index("own_state")
 
+
 def linear_feeder(core: Core) -> LinearFeeder:
     """The network to first order at the usual base load and sun of the training days.
 

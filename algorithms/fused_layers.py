@@ -117,8 +117,7 @@ def _over_agents(kernel: Callable[..., None], arguments: tuple[Any, ...], agents
     # Started anew each time: that takes less than a hundredth of a kernel's time,
     # and no pool has to survive a fork.
     others = [
-        threading.Thread(target=kernel, args=(*arguments, *ends[k : k + 2]))
-        for k in range(1, num)
+        threading.Thread(target=kernel, args=(*arguments, *ends[k : k + 2])) for k in range(1, num)
     ]
     for thread in others:
         thread.start()

@@ -91,7 +91,7 @@ class StackedMLP(nn.Sequential):
         if is_fused(x, x.shape[1]):
             only = torch.zeros(1, dtype=torch.int64)
             return fused_layers(x.unsqueeze(0), only, list(self.parameters()))
-        out: Tensor = super().forward(x)
+        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return out
 
     def on_days(self, x: Tensor, days: Tensor) -> Tensor:
@@ -107,7 +107,8 @@ class StackedMLP(nn.Sequential):
         """
         if is_fused(x, len(days) * x.shape[2]):
             return fused_layers(x, days, list(self.parameters()))
-        return self(x[days].transpose(0, 1).flatten(1, 2))
+        out: Tensor = self(x[days].transpose(0, 1).flatten(1, 2))
+        return out
 
     @torch.no_grad()
     def slope(self, x: Tensor, days: Tensor, feature: int) -> tuple[Tensor, Tensor]:

@@ -16,10 +16,12 @@ Arrays are float32 and C-contiguous:
 """
 
 # Annotations would be evaluated by the compiler's typing; the shapes are above.
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
-# ruff: noqa: ANN001, ANN202
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+# ruff: noqa: ANN001, ANN201, ANN202
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -32,7 +34,7 @@ LINE = 16
 
 # Sums may be taken in any order, as in a library's products. `cache` keeps the
 # machine code beside this file, or in the user's cache if that cannot be written.
-OPTIONS = {"fastmath": True, "nogil": True, "cache": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"fastmath": True, "nogil": True, "cache": True, "error_model": "numpy"}
 
 ZERO, HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 

@@ -60,13 +60,13 @@ class _InParts(GradMAP):
         feeder = self._feeder
         done, gradient = environment_gradient(self.core, self.actors, days, self.objective)
         made = self._model(feeder, done, gradient)
-        observation = done.observation.permute(2, 0, 1, 3).contiguous()
+        observation = done.observation.transpose(1, 2).contiguous()
         sizes = torch.arange(len(days)).split(-(-len(days) // self.config.minibatches))
 
         def networks() -> None:
             for _ in range(self.config.reuse_passes):
                 for rows in sizes:
-                    self._act(observation[:, rows]).sum().backward()
+                    self.actors.on_days(observation, rows).sum().backward()
 
         return {
             "model": lambda: self._model(feeder, done, gradient),

@@ -82,8 +82,12 @@ class _Scan(torch.autograd.Function):
 def _play(
     base: Tensor, start: Tensor, gain: Tensor, seen: Tensor, law: Recursion, rows: Tensor
 ) -> tuple[Tensor, ...]:
-    """States, actions, and what an action does to the state, a wish to the action, and the
-    state to the next; row first, but each of them one run of memory at every step."""
+    """States and actions, then what the backward pass needs.
+
+    That is what an action does to the next state, what a wish does to the
+    action, and what a state does to the next one. Row first, but the memory of
+    a step is one run.
+    """
     # What the feedback adds is `slope x + shift`.
     slope = _in_turn(gain, rows) * law.seen_scale
     shift = base.transpose(0, 1) + _in_turn(gain * (law.seen_offset - seen), rows)

@@ -10,12 +10,19 @@ and what is made is `[row, time, device]`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 # No `ninf`: bounds may be infinite. `cache` keeps the machine code beside this
 # file, or in the user's cache if that cannot be written.
-OPTIONS = {"fastmath": {"contract", "nsz"}, "nogil": True, "cache": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {
+    "fastmath": {"contract", "nsz"},
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+}
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)  # exact, and no reason to widen
 

@@ -56,19 +56,20 @@ class NearbyFlows:
 
         Returns:
             Voltage magnitudes of the nodes, p.u., and loadings of the
-            branches, differentiable in the changes; where the solution did
+            branches, float32, differentiable in the changes; where the solution did
             not converge they mean nothing, and gradients are finite.
             `[row, time, node]` and `[row, time, branch]`
         """
         if self._product is None:
             flow = self._linear.move(self._rows(rows), p_kw, q_kvar)
-            return flow.v_magnitude_pu[..., self._nodes], flow.branch_loading
+            return flow.v_magnitude_pu[..., self._nodes].float(), flow.branch_loading.float()
         at, matrix = self._product
         change = torch.cat((p_kw, q_kvar), dim=-1).flatten(0, 1).to(matrix.dtype)
         planar = torch.addmm(at[rows].flatten(0, 1), change, matrix)
         num = 2 * len(self._nodes)
         v_pu = magnitude(planar[:, :num])
-        loading = flows.branch_loading(self._flow.network, magnitude(planar[:, num:]))
+        current_a = magnitude(planar[:, num:])
+        loading = flows.branch_loading(self._flow.network, current_a).to(matrix.dtype)
         return tuple(x.view(*p_kw.shape[:2], -1) for x in (v_pu, loading))  # type: ignore[return-value]
 
     def _rows(self, rows: Tensor) -> PowerFlow:

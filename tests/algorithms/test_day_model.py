@@ -17,21 +17,25 @@ def played(play_model, short_core):
 
 
 def test_at_the_rollouts_actions_it_is_the_rollout(played):
-    _, done, _, model = played
+    learner, done, _, model = played
     for rows in (torch.arange(3), torch.tensor([2, 0])):
-        found = model.outcome(done.action[rows], rows)
-        for name in ("setpoint_kw", "p_kw", "q_kvar", "cost_usd", "discomfort_kh"):
-            # Powers come from differences of stored energy, in single precision.
-            torch.testing.assert_close(
-                getattr(found, name),
-                getattr(done.outcome, name)[rows].detach(),
-                rtol=1e-4,
-                atol=1e-3,
-                msg=name,
-            )
-        flow = done.outcome.flow
-        torch.testing.assert_close(found.flow.v_magnitude_pu, flow.v_magnitude_pu[rows], **NEAR)
-        torch.testing.assert_close(found.flow.branch_loading, flow.branch_loading[rows], **NEAR)
+        found = model.play(done.action[rows], rows)
+        before = done.outcome
+        # Powers come from differences of stored energy, in single precision.
+        close = {"rtol": 1e-4, "atol": 1e-3}
+        torch.testing.assert_close(found.sums.p_kw, before.p_kw[rows].detach(), **close)
+        torch.testing.assert_close(found.sums.q_kvar, before.q_kvar[rows].detach(), **close)
+        cost, clipped = before.cost_usd.sum((-3, -2, -1)), before.clipped_kw.sum((-2, -1))
+        torch.testing.assert_close(found.sums.cost_usd, cost[rows].detach(), rtol=1e-5, atol=1e-2)
+        # A sum of differences of rounding's size, over all agents and steps.
+        torch.testing.assert_close(
+            found.sums.clipped_kw, clipped[rows].detach(), rtol=1e-4, atol=0.1
+        )
+        v_pu = before.flow.v_magnitude_pu[rows][..., learner.core.limits.monitored]
+        torch.testing.assert_close(found.v_pu, v_pu.float(), **NEAR)
+        loading = before.flow.branch_loading[rows].float()
+        torch.testing.assert_close(found.loading, loading, **NEAR)
+        assert bool(found.usable.all())
 
 
 def test_the_gain_is_the_policys_answer_to_its_device(played):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gradmap.envs.config import AgentMix
+from gradmap.envs.devices import recursion
 from gradmap.envs.devices.days import Feedback
 from gradmap.envs.devices.recursion import scan
 
@@ -100,19 +101,42 @@ def test_some_of_the_days_are_those_of_all(core):
 def test_its_gradient_is_that_of_finite_differences(core):
     """In double precision, of states and actions."""
     days = core.days("train")[:1]
-    law = core.device_days(days)._law.rows(torch.tensor([0]))
+    law = core.device_days(days)._law
     law = type(law)(**{k: v.double() for k, v in vars(law).items()})
     generator = torch.Generator().manual_seed(5)
-    shape = (core.num_steps, 1, core.num_agents)
+    shape = (1, core.num_steps, core.num_agents)
     base, gain, seen = (
         0.4 * torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3)
     )
     start = core.device_days(days)._start.double()
     few = slice(0, 3)  # the whole Jacobian of every agent would take minutes
-    base = base[few].requires_grad_(True)
+    base = base[:, few].requires_grad_(True)
 
     def played(x):
-        cut = type(law)(**{k: v[few] if v.ndim == 3 else v for k, v in vars(law).items()})
-        return scan(x, start, gain[few], seen[few], cut)
+        cut = type(law)(**{k: v[:, few] if v.ndim == 3 else v for k, v in vars(law).items()})
+        return scan(x, start, gain[:, few], seen[:, few], cut, torch.tensor([0]))
 
     assert torch.autograd.gradcheck(played, (base,), fast_mode=True)
+
+
+def test_the_compiled_loop_is_that_of_small_operations(core):
+    """Which devices other than CPUs take."""
+    days, rows = core.days("train")[:3], torch.tensor([2, 0])
+    devices = core.device_days(days)
+    shape = (3, core.num_steps, core.num_agents)
+    generator = torch.Generator().manual_seed(6)
+    base, gain, seen, *grads = (torch.randn(shape, generator=generator) for _ in range(5))
+    given = (devices._start, 0.4 * gain, seen, devices._law, rows)
+    compiled = recursion._play_compiled(base[rows], *given)
+    plain = recursion._play(base[rows], *given)
+    # Compiled sums are fused; temperatures are of some 20 degrees.
+    for a, b in zip(compiled, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
+    grads = [x[rows] for x in grads]
+    levers = (0.4 * gain, devices._law.seen_scale, rows, *plain[2:])
+    torch.testing.assert_close(
+        recursion._back_compiled(*grads, *levers),
+        recursion._back(*grads, *levers),
+        rtol=1e-4,
+        atol=1e-4,
+    )
