@@ -15,15 +15,20 @@ from gradmap.algorithms import stacked_kernels
 MIN_SAMPLES = 32
 """Samples of an agent below which a batched product is as fast: vectors would stay empty."""
 
+MAX_WIDTH = 64
+"""Units of a layer beyond which a library's product is the faster: the first cache is full."""
 
-def is_fused(x: Tensor, num_samples: int) -> bool:
+
+def is_fused(x: Tensor, num_samples: int, parameters: Sequence[Tensor]) -> bool:
     """Says whether the compiled loops take these inputs.
 
     Args:
-        x: Inputs of stacked networks.
+        x: Inputs of stacked networks. `[..., in]`
         num_samples: Samples of each agent.
+        parameters: Weights and biases, as in `fused_layers`.
     """
-    return x.device.type == "cpu" and x.dtype == torch.float32 and num_samples >= MIN_SAMPLES
+    suits = x.device.type == "cpu" and x.dtype == torch.float32 and num_samples >= MIN_SAMPLES
+    return suits and max(x.shape[-1], *(b.shape[-1] for b in parameters[1::2])) <= MAX_WIDTH
 
 
 class _Fused(torch.autograd.Function):

@@ -13,7 +13,7 @@ from torch import Tensor
 from gradmap.algorithms.config import PriceConfig
 from gradmap.algorithms.moments import adam_tensors, load_adam_tensors
 from gradmap.algorithms.multipliers import Multipliers
-from gradmap.algorithms.networks import Actors
+from gradmap.algorithms.networks import Actors, warm_up
 from gradmap.algorithms.rollout import Rollout
 from gradmap.algorithms.schedule import cosine_fraction
 from gradmap.envs.constraints import Violations, violations
@@ -80,6 +80,7 @@ class GradientLearner(abc.ABC):
         sizes = (core.num_agents, core.num_features)
         actors = Actors(*sizes, config.hidden, self.generator, core.num_actions)
         self.actors = actors.to(core.device)
+        warm_up(self.actors)
         self.averaged = copy.deepcopy(self.actors)
         self.prices = Multipliers(core, config.price)
         self.sampler = DaySampler(core.days("train"), config.days_per_batch, self.generator)

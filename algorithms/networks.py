@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gradmap.algorithms.fused_layers import fused_layers, fused_slope, is_fused
+from gradmap.algorithms.fused_layers import MIN_SAMPLES, fused_layers, fused_slope, is_fused
 
 
 class StackedLinear(nn.Module):
@@ -88,9 +88,10 @@ class StackedMLP(nn.Sequential):
         Returns:
             Outputs. `[agent, sample, out]`
         """
-        if is_fused(x, x.shape[1]):
+        parameters = list(self.parameters())
+        if is_fused(x, x.shape[1], parameters):
             only = torch.zeros(1, dtype=torch.int64)
-            return fused_layers(x.unsqueeze(0), only, list(self.parameters()))
+            return fused_layers(x.unsqueeze(0), only, parameters)
         out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return out
 
@@ -105,8 +106,9 @@ class StackedMLP(nn.Sequential):
             Outputs, `sample` being the steps of the days, one after the other.
             `[agent, sample, out]`
         """
-        if is_fused(x, len(days) * x.shape[2]):
-            return fused_layers(x, days, list(self.parameters()))
+        parameters = list(self.parameters())
+        if is_fused(x, len(days) * x.shape[2], parameters):
+            return fused_layers(x, days, parameters)
         out: Tensor = self(x[days].transpose(0, 1).flatten(1, 2))
         return out
 
@@ -124,8 +126,9 @@ class StackedMLP(nn.Sequential):
         Returns:
             The outputs, and their derivative. `[agent, sample, out]` each
         """
-        if is_fused(x, len(days) * x.shape[2]):
-            return fused_slope(x, days, list(self.parameters()), feature)
+        parameters = list(self.parameters())
+        if is_fused(x, len(days) * x.shape[2], parameters):
+            return fused_slope(x, days, parameters, feature)
         x = x[days].transpose(0, 1).flatten(1, 2)
         moved: Tensor | None = None
         for layer in self:
@@ -138,6 +141,27 @@ class StackedMLP(nn.Sequential):
             x = layer(x)
         assert moved is not None  # there is a last layer
         return x, moved
+
+
+def warm_up(module: nn.Module) -> None:
+    """Compiles what the stacked networks in a module run, so that no clock counts it.
+
+    Once for a machine, or for a process where nothing can be kept. Networks
+    that do not take the compiled loops are left as they are.
+
+    Args:
+        module: Networks, or what contains them.
+    """
+    only = torch.zeros(1, dtype=torch.int64)
+    for network in module.modules():
+        if not isinstance(network, StackedMLP):
+            continue
+        parameters = list(network.parameters())
+        num_agents, num_in = parameters[0].shape[:2]
+        seen = torch.zeros(1, num_agents, MIN_SAMPLES, num_in, device=parameters[0].device)
+        if is_fused(seen, MIN_SAMPLES, parameters):
+            torch.autograd.grad(network.on_days(seen, only).sum(), parameters)
+            network.slope(seen, only, 0)
 
 
 class Actors(nn.Module):

@@ -24,7 +24,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from gradmap.envs.compiled import compiled
 
 CHUNK = 128
 """Samples at a time: with 16 units the layers of one chunk fill half a first cache."""
@@ -32,9 +33,8 @@ CHUNK = 128
 LINE = 16
 """Numbers in a cache line."""
 
-# Sums may be taken in any order, as in a library's products. `cache` keeps the
-# machine code beside this file, or in the user's cache if that cannot be written.
-OPTIONS: dict[str, Any] = {"fastmath": True, "nogil": True, "cache": True, "error_model": "numpy"}
+# Sums may be taken in any order, as in a library's products.
+ANY_ORDER: dict[str, Any] = {"fastmath": True}
 
 ZERO, HALF, ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 
@@ -64,7 +64,7 @@ Q0, Q1, Q2, Q3 = (
 )
 
 
-@njit(inline="always", **OPTIONS)
+@compiled(inline="always", **ANY_ORDER)
 def _sigmoid(z):
     """`1 / (1 + exp(-z))`, by the tangent, which needs no powers of two."""
     x = max(-TANH_END, min(TANH_END, HALF * z))
@@ -74,7 +74,7 @@ def _sigmoid(z):
     return HALF + HALF * (x * p / q)
 
 
-@njit(inline="always", **OPTIONS)
+@compiled(inline="always", **ANY_ORDER)
 def _affine(weight, bias, x, out, num):
     """`out[o] = bias[o] + sum over i of weight[i, o] x[i]`."""
     num_in, num_out = weight.shape
@@ -121,7 +121,7 @@ def _affine(weight, bias, x, out, num):
                 y0[r] += w00 * x0[r]
 
 
-@njit(inline="always", **OPTIONS)
+@compiled(inline="always", **ANY_ORDER)
 def _products(x, grad, to_weight, to_bias, num):
     """`to_weight[i, o] += sum over samples of x[i] grad[o]`, and the biases' share."""
     num_in, num_out = to_weight.shape
@@ -190,7 +190,7 @@ def _products(x, grad, to_weight, to_bias, num):
         to_bias[o] += s00
 
 
-@njit(inline="always", **OPTIONS)
+@compiled(inline="always", **ANY_ORDER)
 def _fetch(x, blocks, k, begin, num, out):
     """Copies samples of agent `k`, `begin` and the next `num`, to `out[feature]`."""
     length, num_features = x.shape[2:]
@@ -204,7 +204,7 @@ def _fetch(x, blocks, k, begin, num, out):
         done += more
 
 
-@njit(inline="always", **OPTIONS)
+@compiled(inline="always", **ANY_ORDER)
 def _width(x, weights):
     """The widest of all layers, the inputs among them."""
     widest = x.shape[3]
@@ -213,7 +213,7 @@ def _width(x, weights):
     return widest
 
 
-@njit(inline="always", **OPTIONS)
+@compiled(inline="always", **ANY_ORDER)
 def _scratch(rows, columns):
     """Rows that begin at cache lines: vectors across two lines take twice as long."""
     room = np.empty(rows * columns + LINE, np.float32)
@@ -221,7 +221,7 @@ def _scratch(rows, columns):
     return room[skipped : skipped + rows * columns].reshape(rows, columns)
 
 
-@njit(**OPTIONS)
+@compiled(**ANY_ORDER)
 def forward(x, blocks, weights, biases, out, first, last):
     """Passes the samples of the agents from `first` to before `last` through their networks."""
     depth, num_samples = len(weights), out.shape[1]
@@ -244,7 +244,7 @@ def forward(x, blocks, weights, biases, out, first, last):
                     out[k, begin + r, o] = sums[o, r]
 
 
-@njit(**OPTIONS)
+@compiled(**ANY_ORDER)
 def forward_slope(x, blocks, weights, biases, feature, out, slope, first, last):
     """As `forward`, and the derivative of the outputs by one input, `[agent, sample, out]`."""
     depth, num_samples = len(weights), out.shape[1]
@@ -280,7 +280,7 @@ def forward_slope(x, blocks, weights, biases, feature, out, slope, first, last):
                     slope[k, begin + r, o] = moves[o, r]
 
 
-@njit(**OPTIONS)
+@compiled(**ANY_ORDER)
 def backward(x, blocks, weights, biases, grad, to_weights, to_biases, to_x, first, last):
     """Takes a gradient by the outputs back to weights, biases and, if `to_x` has agents, inputs.
 

@@ -218,12 +218,12 @@ _SPECS = (
         "independent policies, each environment gradient reused in a trust region",
         _build_gradmap,
         "gradient",
-        # Prices that move as fast, for each step of the policies, as those of methods
-        # that make one step an iteration.
         defaults=LearnerConfig(
+            learning_rate=3e-2,
+            days_per_batch=16,
             price=PriceConfig(
-                voltage_usd_per_pu=600.0, overload_usd=60.0, dual_step=3e5, dual_decay=0.15
-            )
+                voltage_usd_per_pu=300.0, overload_usd=60.0, dual_step=1e5, dual_decay=0.077
+            ),
         ),
     ),
     MethodSpec(
@@ -236,7 +236,7 @@ _SPECS = (
             learning_rate=2.2e-2,
             learning_rate_final=0.064,
             days_per_batch=4,
-            price=PriceConfig(voltage_usd_per_pu=105.0, dual_step=1e5, dual_decay=0.077),
+            price=PriceConfig(voltage_usd_per_pu=300.0, dual_step=1e5, dual_decay=0.077),
         ),
     ),
     MethodSpec(

@@ -10,7 +10,7 @@ from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 from torch import Tensor, nn
 
-from gradmap.algorithms.networks import Actors
+from gradmap.algorithms.networks import Actors, warm_up
 from gradmap.baselines.rllib.critics import (
     CentralCritic,
     CentralCriticPerAgent,
@@ -57,6 +57,7 @@ class StackedPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             kind = CentralCritic if is_shared else CentralCriticPerAgent
             self.critic = kind(num_agents, num_features, num_state, critic_hidden, generator)
         self.value_scale = ValueScale(num_agents)
+        warm_up(self)
 
     @property
     def num_agents(self) -> int:

@@ -13,21 +13,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-# No `ninf`: bounds may be infinite. `cache` keeps the machine code beside this
-# file, or in the user's cache if that cannot be written.
-OPTIONS: dict[str, Any] = {
-    "fastmath": {"contract", "nsz"},
-    "nogil": True,
-    "cache": True,
-    "error_model": "numpy",
-}
+from gradmap.envs.compiled import compiled
+
+# Products are joined with sums; infinite bounds stay what they are.
+FUSED: dict[str, Any] = {"fastmath": {"contract", "nsz"}}
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)  # exact, and no reason to widen
 
 
-@njit(**OPTIONS)
+@compiled(**FUSED)
 def play(
     base,
     rows,
@@ -74,7 +69,7 @@ def play(
                 state[d] = after
 
 
-@njit(**OPTIONS)
+@compiled(**FUSED)
 def back(
     grad_states, grad_actions, rows, gain, seen_scale, to_state, to_action, to_before, grad_base
 ):

@@ -104,9 +104,11 @@ def test_threads_share_the_agents():
 def test_networks_take_the_loops_where_they_suit():
     network = net((4, 8, 1))
     many = torch.randn(AGENTS, 64, 4, generator=generator(6))
-    assert is_fused(many, 64)
-    assert not is_fused(many, 8)
-    assert not is_fused(many.double(), 64)
+    parameters = list(network.parameters())
+    assert is_fused(many, 64, parameters)
+    assert not is_fused(many, 8, parameters)
+    assert not is_fused(many.double(), 64, parameters)
+    assert not is_fused(many, 64, list(net((4, 80, 1)).parameters()))
     torch.testing.assert_close(network(many), by_products(network, many), **CLOSE)
     few = many[:, :8]
     assert torch.equal(network(few), by_products(network, few))
