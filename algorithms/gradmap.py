@@ -42,8 +42,9 @@ class GradMAP(GradientLearner):
         self._feeder = linear_feeder(core) if config.surrogate == "model" else None
         # Compiled before the clock of the training runs.
         idle = torch.zeros(1, core.num_steps, *core.action_shape, device=core.device)
-        played = core.device_days(core.days("train")[:1]).play(idle.requires_grad_(True))
-        played.p_kw.sum().backward()
+        with torch.enable_grad():
+            played = core.device_days(core.days("train")[:1]).play(idle.requires_grad_(True))
+            played.p_kw.sum().backward()
 
     def schedule(self, progress: float) -> None:
         """Narrows the trust region beside the learning rate; see `GradientLearner`."""

@@ -143,6 +143,7 @@ class StackedMLP(nn.Sequential):
         return x, moved
 
 
+@torch.enable_grad()
 def warm_up(module: nn.Module) -> None:
     """Compiles what the stacked networks in a module run, so that no clock counts it.
 

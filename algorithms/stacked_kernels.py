@@ -15,9 +15,9 @@ Arrays are float32 and C-contiguous:
 - outputs `[agent, sample, out]`
 """
 
-# Annotations would be evaluated by the compiler's typing; the shapes are above.
+# The compiler infers the types of what is private.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-# ruff: noqa: ANN001, ANN201, ANN202
+# ruff: noqa: ANN001, ANN202
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from gradmap.envs.compiled import compiled
+from gradmap.feeders.compiled import compiled
+
+Array = np.ndarray[Any, Any]
+Arrays = tuple[Array, ...]
 
 CHUNK = 128
 """Samples at a time: with 16 units the layers of one chunk fill half a first cache."""
@@ -222,7 +225,9 @@ def _scratch(rows, columns):
 
 
 @compiled(**ANY_ORDER)
-def forward(x, blocks, weights, biases, out, first, last):
+def forward(
+    x: Array, blocks: Array, weights: Arrays, biases: Arrays, out: Array, first: int, last: int
+) -> None:
     """Passes the samples of the agents from `first` to before `last` through their networks."""
     depth, num_samples = len(weights), out.shape[1]
     width = _width(x, weights)
@@ -245,7 +250,17 @@ def forward(x, blocks, weights, biases, out, first, last):
 
 
 @compiled(**ANY_ORDER)
-def forward_slope(x, blocks, weights, biases, feature, out, slope, first, last):
+def forward_slope(
+    x: Array,
+    blocks: Array,
+    weights: Arrays,
+    biases: Arrays,
+    feature: int,
+    out: Array,
+    slope: Array,
+    first: int,
+    last: int,
+) -> None:
     """As `forward`, and the derivative of the outputs by one input, `[agent, sample, out]`."""
     depth, num_samples = len(weights), out.shape[1]
     width = _width(x, weights)
@@ -281,7 +296,18 @@ def forward_slope(x, blocks, weights, biases, feature, out, slope, first, last):
 
 
 @compiled(**ANY_ORDER)
-def backward(x, blocks, weights, biases, grad, to_weights, to_biases, to_x, first, last):
+def backward(
+    x: Array,
+    blocks: Array,
+    weights: Arrays,
+    biases: Arrays,
+    grad: Array,
+    to_weights: Arrays,
+    to_biases: Arrays,
+    to_x: Array,
+    first: int,
+    last: int,
+) -> None:
     """Takes a gradient by the outputs back to weights, biases and, if `to_x` has agents, inputs.
 
     `turned` holds each layer's weights the other way round, so that the same

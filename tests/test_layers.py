@@ -24,16 +24,19 @@ class Layer(NamedTuple):
 # The longest name that a module starts with is its layer.
 LAYERS = {
     "feeders.errors": Layer("", ""),
+    "feeders.compiled": Layer("", "numba"),
     "feeders": Layer("feeders.errors", "numpy scipy"),
     "feeders.powerflow": Layer("feeders feeders.errors", "numpy torch"),
-    "envs.devices": Layer("feeders.errors", "torch"),
+    "envs.devices": Layer("feeders.errors feeders.compiled", "numpy torch"),
     "envs.scenarios": Layer("feeders feeders.errors", "numpy pandas torch"),
     "envs": Layer(
         "feeders feeders.errors feeders.powerflow envs.devices envs.scenarios",
         "numpy torch gymnasium pettingzoo",
     ),
     # The same actors, prices and rollouts serve GradMAP and what it is compared with.
-    "algorithms.networks": Layer("envs feeders.errors", "torch"),
+    "algorithms.stacked_kernels": Layer("feeders.compiled", "numpy"),
+    "algorithms.fused_layers": Layer("algorithms.stacked_kernels", "numpy torch"),
+    "algorithms.networks": Layer("envs feeders.errors algorithms.fused_layers", "torch"),
     "algorithms.config": Layer("feeders.errors", ""),
     "algorithms.schedule": Layer("", ""),
     "algorithms.multipliers": Layer("envs feeders.errors algorithms.config", "torch"),

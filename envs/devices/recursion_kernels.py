@@ -5,16 +5,15 @@ given by day, `[day, time, device]` or `[day, device]`, is read where it lies,
 and what is made is `[row, time, device]`.
 """
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-# ruff: noqa: ANN001, ANN201
-
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 
-from gradmap.envs.compiled import compiled
+from gradmap.feeders.compiled import compiled
+
+Array = np.ndarray[Any, Any]
 
 # Products are joined with sums; infinite bounds stay what they are.
 FUSED: dict[str, Any] = {"fastmath": {"contract", "nsz"}}
@@ -24,26 +23,26 @@ ZERO, ONE = np.float32(0.0), np.float32(1.0)  # exact, and no reason to widen
 
 @compiled(**FUSED)
 def play(
-    base,
-    rows,
-    start,
-    gain,
-    seen,
-    keep,
-    offset,
-    gain_up,
-    gain_down,
-    low,
-    high,
-    follow,
-    seen_scale,
-    seen_offset,
-    states,
-    actions,
-    to_state,
-    to_action,
-    to_before,
-):
+    base: Array,
+    rows: Array,
+    start: Array,
+    gain: Array,
+    seen: Array,
+    keep: Array,
+    offset: Array,
+    gain_up: Array,
+    gain_down: Array,
+    low: Array,
+    high: Array,
+    follow: Array,
+    seen_scale: Array,
+    seen_offset: Array,
+    states: Array,
+    actions: Array,
+    to_state: Array,
+    to_action: Array,
+    to_before: Array,
+) -> None:
     """States and actions, and their derivatives from one step to the next."""
     num_rows, num_steps, num_devices = base.shape
     state = np.empty_like(start[0])
@@ -71,8 +70,16 @@ def play(
 
 @compiled(**FUSED)
 def back(
-    grad_states, grad_actions, rows, gain, seen_scale, to_state, to_action, to_before, grad_base
-):
+    grad_states: Array,
+    grad_actions: Array,
+    rows: Array,
+    gain: Array,
+    seen_scale: Array,
+    to_state: Array,
+    to_action: Array,
+    to_before: Array,
+    grad_base: Array,
+) -> None:
     """The gradient by the base actions of a gradient by states and actions."""
     num_rows, num_steps, num_devices = grad_base.shape
     carried = np.empty_like(seen_scale)
