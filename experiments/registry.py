@@ -210,7 +210,8 @@ def _build_perfect_foresight(core: Core, config: ForesightConfig, seed: int) -> 
 
 
 # Settings that differ from their class's are the best of `gradmap tune` with as many
-# trials for every method: experiments/tuning/ has the trials.
+# trials for every method (experiments/tuning/), but for those of the first two, which
+# were tried once more by hand: docs/tuning.md, "Trials on the compiled model".
 _SPECS = (
     MethodSpec(
         "gradmap",
