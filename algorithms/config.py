@@ -72,6 +72,10 @@ class LearnerConfig:
         learning_rate: Of Adam.
         learning_rate_final: Fraction of `learning_rate` left when the budget
             is used up; the rate falls along a half cosine.
+        adam_beta2: Share of the mean square of the gradients, by which Adam
+            divides, that a step keeps. The first gradients are hundreds of
+            times the later ones: a long memory of them holds the steps down
+            for as long.
         average: Share of the averaged weights that an iteration keeps; the
             policy that is judged and saved has them, the rollouts do not. It
             takes the noise of the last batches out. 0 for none.
@@ -105,6 +109,7 @@ class LearnerConfig:
     days_per_batch: int = 8
     learning_rate: float = 1e-2
     learning_rate_final: float = 0.1
+    adam_beta2: float = 0.999
     average: float = 0.8
     surrogate: Surrogate = "model"
     reuse_passes: int = 4
@@ -123,6 +128,8 @@ class LearnerConfig:
         for name in ("learning_rate", "trust_region"):
             if not getattr(self, name) > 0:
                 faults.append(f"{name} is {getattr(self, name)}, expected more than 0")
+        if not 0 <= self.adam_beta2 < 1:
+            faults.append(f"adam_beta2 is {self.adam_beta2}, expected 0 or more, less than 1")
         if not 0 <= self.average < 1:
             faults.append(f"average is {self.average}, expected 0 or more, less than 1")
         if not 0 <= self.learning_rate_final <= 1:

@@ -22,6 +22,7 @@ from gradmap.algorithms.proximal import SURROGATES
 from gradmap.algorithms.rollout import Rollout, environment_gradient
 from gradmap.envs.constraints import excess
 from gradmap.envs.core import Core
+from gradmap.envs.days import season_parts
 from gradmap.feeders.powerflow.nearby import LinearFeeder
 
 
@@ -100,8 +101,8 @@ class GradMAP(GradientLearner):
         observation = done.observation.transpose(1, 2).contiguous()
         usable = done.outcome.is_usable[:, -1]
         for _ in range(self.config.reuse_passes):
-            order = torch.randperm(len(days), generator=self.generator).to(unknown.device)
-            for rows in order.split(-(-len(days) // self.config.minibatches)):
+            for part in season_parts(len(days), self.config.minibatches, self.generator):
+                rows = part.to(unknown.device)
                 action = self.actors.on_days(observation, rows).movedim(0, 2)
                 left = surrogate(unknown[rows], action - done.action[rows], self.trust_region)
                 # The objective is a mean over its usable days, the gradient that over all.

@@ -48,6 +48,11 @@ class GradientSettings(Protocol):
         ...
 
     @property
+    def adam_beta2(self) -> float:
+        """Memory of Adam's mean square of the gradients."""
+        ...
+
+    @property
     def average(self) -> float:
         """Share of the averaged weights that an iteration keeps."""
         ...
@@ -85,7 +90,10 @@ class GradientLearner(abc.ABC):
         self.prices = Multipliers(core, config.price)
         self.sampler = DaySampler(core.days("train"), config.days_per_batch, self.generator)
         self.optimiser = torch.optim.Adam(
-            self.actors.parameters(), lr=config.learning_rate, fused=True
+            self.actors.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, config.adam_beta2),
+            fused=True,
         )
         self.limits = core.limits.tightened(config.price.margin_pu)
 

@@ -33,6 +33,7 @@ class GIPPOConfig:
         alpha_spread: Largest deviation from 1 of the mean ratio that the
             densities of shifted samples bear to those of drawn ones.
         alpha_passes: Passes over a batch towards the shifted samples.
+        adam_beta2: Of the Adam of these passes; see `LearnerConfig`.
         epochs: PPO's passes over a batch, at most; see `kl_stop`.
         minibatches: Optimiser steps in one pass.
         clip: Clip of the probability ratio.
@@ -82,6 +83,7 @@ class GIPPOConfig:
     network_split: Split = "local"
     network_weight: float = 10.0
     stored_usd_per_kwh: float = 0.2
+    adam_beta2: float = 0.999
     average: float = 0.8
     projection_usd_per_kwh: float = 0.02
     price: PriceConfig = PriceConfig(voltage_usd_per_pu=1000.0, overload_usd=100.0, dual_step=5e3)
@@ -111,6 +113,8 @@ class GIPPOConfig:
             widths = getattr(self, name)
             if not widths or min(widths) < 1:
                 faults.append(f"{name} is {widths}, expected one or more positive widths")
+        if not 0 <= self.adam_beta2 < 1:
+            faults.append(f"adam_beta2 is {self.adam_beta2}, expected 0 or more, less than 1")
         if not 0 <= self.average < 1:
             faults.append(f"average is {self.average}, expected 0 or more, less than 1")
         raise_faults("gippo", faults)

@@ -42,6 +42,7 @@ class SHACConfig:
             they learn what differs from it.
         grad_clip: Largest norm of the gradient of one agent's policy or
             critic; none for no clip.
+        adam_beta2: Of the policies' Adam; see `LearnerConfig`.
         average: See `LearnerConfig`.
         projection_usd_per_kwh: See `LearnerConfig`.
         price: How constraints are priced, as for GradMAP.
@@ -65,6 +66,7 @@ class SHACConfig:
     terminal_weight: float = 1.0
     stored_usd_per_kwh: float = 0.2
     grad_clip: float | None = 1.0
+    adam_beta2: float = 0.999
     average: float = 0.8
     projection_usd_per_kwh: float = 0.02
     price: PriceConfig = PriceConfig()
@@ -98,6 +100,8 @@ class SHACConfig:
             widths = getattr(self, name)
             if not widths or min(widths) < 1:
                 faults.append(f"{name} is {widths}, expected one or more positive widths")
+        if not 0 <= self.adam_beta2 < 1:
+            faults.append(f"adam_beta2 is {self.adam_beta2}, expected 0 or more, less than 1")
         if not 0 <= self.average < 1:
             faults.append(f"average is {self.average}, expected 0 or more, less than 1")
         raise_faults("shac", faults)

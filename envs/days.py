@@ -56,6 +56,27 @@ class DaySampler:
         return self._days[drawn.to(self._days.device)]
 
 
+def season_parts(num_days: int, num_parts: int, generator: torch.Generator) -> list[Tensor]:
+    """Cuts a batch into parts at random, each spread over the seasons as the batch is.
+
+    Of every `num_parts` days that follow each other in the batch, each part
+    gets one: with fewer seasons in one step than in the next, a learner would
+    forget in the one what it learnt in the other.
+
+    Args:
+        num_days: Days in the batch, in the order of `DaySampler.draw`.
+        num_parts: Parts; no more are made than there are days.
+        generator: Source of the shuffles, on the CPU.
+
+    Returns:
+        The days of each part, by their place in the batch, int64.
+    """
+    num_parts = min(num_parts, num_days)
+    rounds = -(-num_days // num_parts)
+    part = torch.rand(rounds, num_parts, generator=generator).argsort(1).flatten()[:num_days]
+    return [(part == k).nonzero().flatten() for k in range(num_parts)]
+
+
 class Calendar:
     """Chooses the days that an adapter of the environment plays next.
 

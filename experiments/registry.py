@@ -220,10 +220,12 @@ _SPECS = (
         _build_gradmap,
         "gradient",
         defaults=LearnerConfig(
-            learning_rate=3e-2,
+            learning_rate=4e-2,
+            adam_beta2=0.99,
             days_per_batch=16,
+            reuse_passes=2,
             price=PriceConfig(
-                voltage_usd_per_pu=300.0, overload_usd=60.0, dual_step=1e5, dual_decay=0.077
+                voltage_usd_per_pu=300.0, overload_usd=60.0, dual_step=3e5, dual_decay=0.23
             ),
         ),
     ),
@@ -234,8 +236,9 @@ _SPECS = (
         _build_self_supervised,
         "gradient",
         defaults=LearnerConfig(
-            learning_rate=2.2e-2,
+            learning_rate=2.5e-2,
             learning_rate_final=0.064,
+            adam_beta2=0.99,
             days_per_batch=4,
             price=PriceConfig(voltage_usd_per_pu=300.0, dual_step=1e5, dual_decay=0.077),
         ),

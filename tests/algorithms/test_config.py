@@ -27,6 +27,7 @@ def test_the_defaults_are_valid_and_frozen():
         ("learning_rate", float("nan")),
         ("learning_rate_final", -0.1),
         ("learning_rate_final", 1.5),
+        ("adam_beta2", 1.0),
         ("trust_region", -0.05),
         ("hidden", ()),
         ("hidden", (32, 0)),

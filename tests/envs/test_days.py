@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradmap.envs.days import Calendar, DaySampler
+from gradmap.envs.days import Calendar, DaySampler, season_parts
 from gradmap.feeders.errors import GradmapError
 
 
@@ -45,6 +45,18 @@ def test_a_seed_fixes_the_days():
     first, second = (DaySampler(torch.arange(30), 4, generator(9)) for _ in range(2))
     for _ in range(20):
         assert torch.equal(first.draw(), second.draw())
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 5))
+def test_parts_of_a_batch_hold_every_day_once_and_are_spread_over_it(num_days, num_parts, seed):
+    parts = season_parts(num_days, num_parts, generator(seed))
+    num = min(num_parts, num_days)
+    assert len(parts) == num
+    assert sorted(torch.cat(parts).tolist()) == list(range(num_days))
+    whole = num_days // num
+    for part in parts:
+        assert part.dtype == torch.int64
+        assert (part[:whole] // num).tolist() == list(range(whole))
 
 
 def drawn(calendar, num, **options):
