@@ -210,8 +210,8 @@ def _build_perfect_foresight(core: Core, config: ForesightConfig, seed: int) -> 
 
 
 # Settings that differ from their class's are the best of `gradmap tune` with as many
-# trials for every method (experiments/tuning/), but for those of the first two, which
-# were tried once more by hand: docs/tuning.md, "Trials on the compiled model".
+# trials for every method (experiments/tuning/), but for those of the first three,
+# which were tried once more by hand: docs/tuning.md, "Trials on the compiled model".
 _SPECS = (
     MethodSpec(
         "gradmap",
@@ -250,11 +250,11 @@ _SPECS = (
         _build_self_supervised,
         "gradient",
         defaults=LearnerConfig(
-            learning_rate=4e-2,
+            learning_rate=2.5e-2,
             learning_rate_final=0.17,
-            days_per_batch=16,
+            adam_beta2=0.99,
             price=PriceConfig(
-                kind="fixed", voltage_usd_per_pu=640.0, overload_usd=240.0, margin_pu=1e-3
+                kind="fixed", voltage_usd_per_pu=450.0, overload_usd=240.0, margin_pu=5e-4
             ),
         ),
     ),
