@@ -73,9 +73,9 @@ class LearnerConfig:
         learning_rate_final: Fraction of `learning_rate` left when the budget
             is used up; the rate falls along a half cosine.
         adam_beta2: Share of the mean square of the gradients, by which Adam
-            divides, that a step keeps. The first gradients are hundreds of
-            times the later ones: a long memory of them holds the steps down
-            for as long.
+            divides, that a step keeps. The first gradients are tens of times
+            the later ones: a long memory of them holds the steps down for as
+            long.
         average: Share of the averaged weights that an iteration keeps; the
             policy that is judged and saved has them, the rollouts do not. It
             takes the noise of the last batches out. 0 for none.

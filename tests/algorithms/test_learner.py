@@ -52,6 +52,11 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def test_the_optimiser_has_the_memory_that_was_asked_for(short_core, method):
+    learner = method(short_core, dataclasses.replace(SMALL, adam_beta2=0.9), 0)
+    assert [group["betas"] for group in learner.optimiser.param_groups] == [(0.9, 0.9)]
+
+
 def test_a_set_without_training_days_is_refused(make_core, few_days, method):
     core = make_core(2, scenarios=few_days.subset(few_days.days("test")), steps=2)
     with pytest.raises(GradmapError, match="no training days"):
