@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gradmap.experiments.compare_table import SOLVABLE_PCT
 from gradmap.experiments.plot_style import COLOURS, LIMIT, MARKERS, save, styled, title
@@ -40,6 +41,7 @@ def training_curves(
                 _curve(axes[0, column], method, own, across, "cost_usd_per_day")
                 _curve(axes[1, column], method, own, across, "node_step_violation_pct")
             axes[1, column].set_xlabel(label)
+            axes[1, column].xaxis.set_major_locator(MaxNLocator(6))  # numbers may be long
             axes[1, column].xaxis.set_major_formatter("{x:,.10g}")
         axes[0, 0].set_ylabel("cost, $ per day")
         axes[0, 0].yaxis.set_major_formatter("{x:,.0f}")
