@@ -37,7 +37,7 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, blocks: Tensor, *parameters: Tensor) -> Tensor:
         weights, biases = parameters[0::2], parameters[1::2]
-        _, agents, steps, _ = x.shape
+        _, agents, _, steps = x.shape
         out = torch.empty(agents, len(blocks) * steps, weights[-1].shape[2])
         arguments = (_array(x), _array(blocks), _arrays(weights), _arrays(biases), _array(out))
         _over_agents(stacked_kernels.forward, arguments, agents)
@@ -51,7 +51,7 @@ class _Fused(torch.autograd.Function):
         found = [torch.empty_like(p, memory_format=torch.contiguous_format) for p in parameters]
         # Of agents 0 where nobody asks; the kernel looks at the length.
         num = x.shape[1] if ctx.needs_input_grad[0] else 0
-        to_x = torch.empty(num, grad.shape[1], x.shape[3])
+        to_x = torch.empty(num, grad.shape[1], x.shape[2])
         arguments = (
             *(_array(x), _array(blocks), _arrays(parameters[0::2]), _arrays(parameters[1::2])),
             *(_array(grad), _arrays(found[0::2]), _arrays(found[1::2]), _array(to_x)),
@@ -59,8 +59,9 @@ class _Fused(torch.autograd.Function):
         _over_agents(stacked_kernels.backward, arguments, x.shape[1])
         if not num:
             return None, None, *found
-        shape = (num, len(blocks), x.shape[2], x.shape[3])
-        spread = torch.zeros_like(x).index_add_(0, blocks, to_x.view(shape).transpose(0, 1))
+        shape = (num, len(blocks), x.shape[3], x.shape[2])
+        by_block = to_x.view(shape).permute(1, 0, 3, 2)
+        spread = torch.zeros_like(x).index_add_(0, blocks, by_block)
         return spread, None, *found
 
 
@@ -68,7 +69,8 @@ def fused_layers(x: Tensor, blocks: Tensor, parameters: Sequence[Tensor]) -> Ten
     """Passes samples through stacked networks with SiLU between their layers.
 
     Args:
-        x: Inputs, on the CPU. `[block, agent, step, in]`, float32
+        x: Inputs, on the CPU; where the memory of an input is one run along the
+            steps they are not copied. `[block, agent, step, in]`, float32
         blocks: Which blocks; their steps one after the other are the samples.
             `[chosen]`, int64
         parameters: Weights `[agent, in, out]` and biases `[agent, 1, out]` of
@@ -79,7 +81,7 @@ def fused_layers(x: Tensor, blocks: Tensor, parameters: Sequence[Tensor]) -> Ten
     """
     # In the function's own code gradients are not recorded.
     tensors = [p.contiguous() for p in parameters]
-    result: Tensor = _Fused.apply(x.contiguous(), blocks, *tensors)  # type: ignore[no-untyped-call]
+    result: Tensor = _Fused.apply(_in_runs(x), blocks, *tensors)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -101,9 +103,15 @@ def fused_slope(
     weights, biases = (_arrays(parameters[k::2]) for k in (0, 1))
     agents, steps = x.shape[1:3]
     out, slope = (torch.empty(agents, len(blocks) * steps, weights[-1].shape[2]) for _ in range(2))
-    arguments = (_array(x), _array(blocks), weights, biases, feature, _array(out), _array(slope))
+    inputs = (_array(_in_runs(x)), _array(blocks))
+    arguments = (*inputs, weights, biases, feature, _array(out), _array(slope))
     _over_agents(stacked_kernels.forward_slope, arguments, agents)
     return out, slope
+
+
+def _in_runs(x: Tensor) -> Tensor:
+    """The inputs as the kernels read them. `[block, agent, in, step]`, contiguous"""
+    return x.transpose(2, 3).contiguous()
 
 
 def _array(x: Tensor) -> np.ndarray[Any, Any]:

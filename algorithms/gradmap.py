@@ -97,8 +97,7 @@ class GradMAP(GradientLearner):
         """Improves the networks on the days of a rollout, played again by the model."""
         days = done.days
         surrogate = SURROGATES[self.config.proximal]
-        # By day and agent, so that a day's samples of an agent are one run of memory.
-        observation = done.observation.transpose(1, 2).contiguous()
+        observation = done.observation.transpose(1, 2)
         usable = done.outcome.is_usable[:, -1]
         for _ in range(self.config.reuse_passes):
             for part in season_parts(len(days), self.config.minibatches, self.generator):

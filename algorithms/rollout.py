@@ -60,8 +60,8 @@ def _roll(core: Core, policy: Policy, days: Tensor, nudges: list[Tensor] | None)
         outcomes.append(outcome)
     return Rollout(
         days=state.days,
-        # A day of an agent is one run of memory, which is how learning reads it.
-        observation=torch.stack(observations, dim=2).transpose(1, 2),
+        # A day of what an agent sees is one run of memory, which is how learning reads it.
+        observation=torch.stack(observations, dim=-1).permute(0, 3, 1, 2),
         action=torch.stack(actions, dim=1),
         outcome=stack_outcomes(outcomes),
     )

@@ -9,7 +9,7 @@ pass computes the forward one again, which is cheaper than to read it back.
 
 Arrays are float32 and C-contiguous:
 
-- inputs `[block, agent, step, feature]`; a sample is one step of one of the
+- inputs `[block, agent, feature, step]`; a sample is one step of one of the
   blocks asked for, the steps of a block following each other
 - weights `[agent, in, out]` and biases `[agent, 1, out]`, one of each per layer
 - outputs `[agent, sample, out]`
@@ -196,21 +196,22 @@ def _products(x, grad, to_weight, to_bias, num):
 @compiled(inline="always", **ANY_ORDER)
 def _fetch(x, blocks, k, begin, num, out):
     """Copies samples of agent `k`, `begin` and the next `num`, to `out[feature]`."""
-    length, num_features = x.shape[2:]
+    num_features, length = x.shape[2:]
     done = 0
     while done < num:
         block, step = blocks[(begin + done) // length], (begin + done) % length
         more = min(length - step, num - done)
-        for r in range(more):
-            for f in range(num_features):
-                out[f, done + r] = x[block, k, step + r, f]
+        for f in range(num_features):
+            seen, kept = x[block, k, f, step : step + more], out[f, done : done + more]
+            for r in range(more):
+                kept[r] = seen[r]
         done += more
 
 
 @compiled(inline="always", **ANY_ORDER)
 def _width(x, weights):
     """The widest of all layers, the inputs among them."""
-    widest = x.shape[3]
+    widest = x.shape[2]
     for weight in weights:
         widest = max(widest, weight.shape[2])
     return widest
