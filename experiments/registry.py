@@ -225,7 +225,11 @@ _SPECS = (
             days_per_batch=16,
             reuse_passes=2,
             price=PriceConfig(
-                voltage_usd_per_pu=300.0, overload_usd=60.0, dual_step=3e5, dual_decay=0.23
+                voltage_usd_per_pu=200.0,
+                overload_usd=60.0,
+                dual_step=6e4,
+                dual_decay=0.23,
+                margin_pu=1.5e-3,
             ),
         ),
     ),
