@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import pathlib
@@ -26,6 +27,19 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 def write_yaml(path: pathlib.Path, value: Any) -> None:
     """Writes a YAML file, whole or not at all."""
     write_text(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+
+
+def fingerprint(path: pathlib.Path) -> str:
+    """SHA-256 of what a file holds: the same wherever and whenever it was copied.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def finite(value: Any) -> Any:

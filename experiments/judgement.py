@@ -17,7 +17,7 @@ from gradmap.envs.scenarios.model import SPLITS
 from gradmap.envs.scenarios.stress import Stress, find_stress, stress_days
 from gradmap.experiments.assembly import Assembly
 from gradmap.experiments.evaluate import Engine, Evaluation, Played, judge, pick_days, play
-from gradmap.experiments.files import write_json
+from gradmap.experiments.files import fingerprint, write_json
 from gradmap.experiments.frozen import load_run
 from gradmap.experiments.metrics import QUANTITIES, REGULATION_QUANTITIES
 from gradmap.experiments.offline import OfflinePolicy
@@ -50,7 +50,10 @@ def judge_run(
     """
     stress = _find_stress(folder, split)
     name = stress.name if stress else None
-    loaded, meta = load_run(folder.config, folder.checkpoint(checkpoint), name)
+    path = folder.checkpoint(checkpoint)
+    # Before it is read: what replaces it meanwhile is another.
+    judged = fingerprint(path) if path.is_file() else None
+    loaded, meta = load_run(folder.config, path, name)
     with contextlib.closing(loaded) as assembly:
         core, spec = assembly.core, assembly.spec
         played = _play(assembly, split, stress)
@@ -69,6 +72,7 @@ def judge_run(
         "task": meta["task"],
         "split": split,
         "checkpoint": checkpoint,
+        "checkpoint_sha256": judged,
         "iteration": meta["position"]["iteration"],
         "dates": list(next(iter(found.values())).dates),
         "vmin_pu": core.limits.vmin_pu,

@@ -19,6 +19,7 @@ from typing import Any
 
 from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import RunKey, load_compare_config, run_configs
+from gradmap.experiments.files import fingerprint
 from gradmap.experiments.metrics import QUANTITIES
 from gradmap.experiments.registry import METHODS, MethodSpec
 from gradmap.experiments.runs import RunFolder, read_rows
@@ -168,8 +169,8 @@ def read_judgement(
         engines: Engines that must have judged it.
 
     Returns:
-        The judgement; None if it is not there, older than the checkpoint, or
-        from a version that knew fewer quantities.
+        The judgement; None if it is not there, of another checkpoint than
+        there is now, or from a version that knew fewer quantities.
 
     Raises:
         GradmapError: If the file is damaged.
@@ -177,9 +178,9 @@ def read_judgement(
     path = folder / "evaluation" / f"{split}-best.json"
     best = folder / "checkpoints" / "best.pt"
     try:
-        if path.stat().st_mtime < best.stat().st_mtime:
-            return None
         found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if found.get("checkpoint_sha256") != fingerprint(best):
+            return None
         judged = found["engines"]
         is_whole = all(
             e in judged and QUANTITIES.keys() <= judged[e]["metrics"].keys() for e in engines

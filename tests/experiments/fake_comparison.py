@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import RunKey, run_configs
-from gradmap.experiments.files import write_json, write_text, write_yaml
+from gradmap.experiments.files import fingerprint, write_json, write_text, write_yaml
 from gradmap.experiments.metrics import QUANTITIES
 from gradmap.experiments.registry import METHODS
 from gradmap.experiments.results import own_splits, run_folder, run_log, wanted_engines
@@ -65,6 +65,7 @@ def judge(
         "method": run.config.method,
         "title": METHODS[run.config.method].title,
         "split": split,
+        "checkpoint_sha256": fingerprint(run.checkpoint("best")),
         "iteration": last["iteration"],
         "iterations": last["iteration"],
         "train_seconds": last["seconds"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import pathlib
 import types
 
@@ -108,6 +109,15 @@ def test_a_judgement_without_a_quantity_of_today_is_none(out: pathlib.Path) -> N
     path.write_text("{")
     with pytest.raises(GradmapError, match=r"test-best\.json.*compare again"):
         read_judgement(folder, "test", ("torch",))
+
+
+def test_a_judgement_is_of_one_checkpoint_whatever_the_files_times(out: pathlib.Path) -> None:
+    folder = run_folder(out, RunKey(TASK, "gradmap", 0))
+    # As a copy leaves them that keeps no times.
+    os.utime(folder / "evaluation" / "test-best.json", (0, 0))
+    assert read_judgement(folder, "test", ("torch",)) is not None
+    (folder / "checkpoints" / "best.pt").write_text("of another policy")
+    assert read_judgement(folder, "test", ("torch",)) is None
 
 
 def test_a_folder_that_holds_no_comparison_is_refused(tmp_path: pathlib.Path) -> None:
