@@ -33,7 +33,7 @@ from gradmap.experiments.compare_jobs import Job, plan_jobs
 from gradmap.experiments.config import CompareConfig
 from gradmap.experiments.config_load import load_compare_config, own_values, run_configs
 from gradmap.experiments.evaluate import pick_days
-from gradmap.experiments.files import write_json, write_text, write_yaml
+from gradmap.experiments.files import fingerprint, write_json, write_text, write_yaml
 from gradmap.experiments.frozen import Tensors, freeze, load_run
 from gradmap.experiments.judgement import load_judgement, number
 from gradmap.experiments.manifest import num_cores
@@ -153,8 +153,7 @@ def _fingerprint(source: pathlib.Path) -> str:
     """Digest of all that a folder holds: a renewed one is another."""
     digest = hashlib.sha256()
     for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{file.relative_to(source).as_posix()} {content}\n".encode())
+        digest.update(f"{file.relative_to(source).as_posix()} {fingerprint(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -43,6 +43,14 @@ def objective(short_core):
     return value
 
 
+def test_what_agents_saw_lies_in_runs_along_the_day(short_core, actors, days):
+    """The compiled networks read it so; any other order costs a copy in every step of reuse."""
+    with torch.no_grad():
+        seen = rollout(short_core, actors, days[:2]).observation
+    assert seen.shape == (2, short_core.num_steps, 50, short_core.num_features)
+    assert seen.permute(0, 2, 3, 1).is_contiguous()
+
+
 def test_a_rollout_is_the_core_stepped_by_the_policy(short_core, actors, days):
     done = rollout(short_core, actors, days)
     state = short_core.reset(days)
