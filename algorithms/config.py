@@ -9,7 +9,7 @@ from gradmap.feeders.errors import raise_faults
 
 PriceKind = Literal["dual", "fixed", "none"]
 Proximal = Literal["clip", "quadratic"]
-Surrogate = Literal["model", "gradient"]
+Surrogate = Literal["model", "mended", "gradient"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,19 +79,21 @@ class LearnerConfig:
         average: Share of the averaged weights that an iteration keeps; the
             policy that is judged and saved has them, the rollouts do not. It
             takes the noise of the last batches out. 0 for none.
-        surrogate: What the environment gradient is reused on. `gradient` is
-            the gradient alone, as in the paper: each sample by itself, all
-            else standing still. `model` plays the days of the rollout again,
-            with devices as they are and the network to first order, mended to
-            have the environment's gradient at the rollout; see `DayModel`.
-        reuse_passes: Passes over the samples of a rollout with its
-            environment gradient.
+        surrogate: What of a rollout is used many times. `gradient` is the
+            environment's gradient alone, as in the paper: each sample by
+            itself, all else standing still. `model` plays the days of the
+            rollout again, with devices as they are and the network to first
+            order, and needs no backward pass through the environment; see
+            `DayModel`. `mended` is the model with what it leaves out of the
+            environment's gradient added, so that at the rollout the two agree.
+        reuse_passes: Passes over the samples of a rollout.
         minibatches: Optimiser steps in one pass, each on a share of the
-            samples, or of the days with surrogate `model`. With one pass of one step
-            an environment gradient is used once, as self-supervision does.
+            samples, or of the days where there is a model. With one pass of one
+            step and `gradient` or `mended`, an environment gradient is used
+            once, as self-supervision does.
         trust_region: Largest change of an action, on its [-1, 1] scale, that
-            reuse still gains from; with surrogate `model`, that what the
-            model leaves out gains from.
+            reuse of a gradient still gains from: of all of it with `gradient`, of
+            what the model leaves out with `mended`. `model` has none.
         trust_region_final: Fraction of `trust_region` left when the budget is
             used up; it falls along a line. All agents move at once, each as
             if the others stood still, so the end needs smaller changes.

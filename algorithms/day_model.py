@@ -18,7 +18,7 @@ from gradmap.algorithms.networks import Actors
 from gradmap.algorithms.rollout import Rollout
 from gradmap.envs.core import Core
 from gradmap.envs.devices.days import DaySums, Feedback
-from gradmap.envs.observations import FEATURES
+from gradmap.envs.observations import FEATURES, NUM_PUBLIC
 from gradmap.feeders.powerflow.nearby import LinearFeeder, NearbyFlows
 from gradmap.feeders.powerflow.sparse_linear import linear_power_flow
 
@@ -37,19 +37,18 @@ def linear_feeder(core: Core) -> LinearFeeder:
     return linear_power_flow(core.network, p_kw, q_kvar, agents)
 
 
-def own_state_gain(actors: Actors, observation: Tensor) -> Tensor:
+def own_state_gain(actors: Actors, done: Rollout) -> Tensor:
     """How each action answers to the agent's own device, all else equal.
 
     Args:
         actors: The agents' networks.
-        observation: What they saw. `[batch, time, agent, feature]`
+        done: What they saw.
 
     Returns:
         Derivative of the action by the observed own state, of the shape of
         `Rollout.action`.
     """
-    slope: Tensor = actors.slope(observation.transpose(1, 2), OWN_STATE)
-    return slope.movedim(0, 2).contiguous()
+    return actors.slope(done.public, done.own, OWN_STATE).contiguous()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +83,7 @@ class DayModel:
         self.days = done.days
         self._usable = done.outcome.is_usable[:, -1]
         self._devices = core.device_days(done.days)
-        self._feedback = Feedback(gain, done.observation[..., OWN_STATE].contiguous())
+        self._feedback = Feedback(gain, done.own[..., OWN_STATE - NUM_PUBLIC].contiguous())
         powers = (done.outcome.p_kw.detach(), done.outcome.q_kvar.detach())
         self._p_kw, self._q_kvar = (core.sum_by_terminal(x) for x in powers)
         self._flows = NearbyFlows(feeder, done.outcome.flow, core.limits.monitored)

@@ -35,42 +35,45 @@ class _Fused(torch.autograd.Function):
     """All layers of all agents' networks; gradient in the weights and in the inputs."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, blocks: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, shared: Tensor, x: Tensor, blocks: Tensor, *parameters: Tensor) -> Tensor:
         weights, biases = parameters[0::2], parameters[1::2]
         _, agents, _, steps = x.shape
         out = torch.empty(agents, len(blocks) * steps, weights[-1].shape[2])
-        arguments = (_array(x), _array(blocks), _arrays(weights), _arrays(biases), _array(out))
+        inputs = _arrays((shared, x, blocks))
+        arguments = (*inputs, _arrays(weights), _arrays(biases), _array(out))
         _over_agents(stacked_kernels.forward, arguments, agents)
-        ctx.save_for_backward(x, blocks, *parameters)
+        ctx.save_for_backward(shared, x, blocks, *parameters)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, blocks, *parameters = ctx.saved_tensors
+        shared, x, blocks, *parameters = ctx.saved_tensors
         found = [torch.empty_like(p, memory_format=torch.contiguous_format) for p in parameters]
         # Of agents 0 where nobody asks; the kernel looks at the length.
-        num = x.shape[1] if ctx.needs_input_grad[0] else 0
+        num = x.shape[1] if ctx.needs_input_grad[1] else 0
         to_x = torch.empty(num, grad.shape[1], x.shape[2])
         arguments = (
-            *(_array(x), _array(blocks), _arrays(parameters[0::2]), _arrays(parameters[1::2])),
+            *(*_arrays((shared, x, blocks)), *(_arrays(parameters[k::2]) for k in (0, 1))),
             *(_array(grad), _arrays(found[0::2]), _arrays(found[1::2]), _array(to_x)),
         )
         _over_agents(stacked_kernels.backward, arguments, x.shape[1])
         if not num:
-            return None, None, *found
+            return None, None, None, *found
         shape = (num, len(blocks), x.shape[3], x.shape[2])
         by_block = to_x.view(shape).permute(1, 0, 3, 2)
         spread = torch.zeros_like(x).index_add_(0, blocks, by_block)
-        return spread, None, *found
+        return None, spread, None, *found
 
 
-def fused_layers(x: Tensor, blocks: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def fused_layers(shared: Tensor, x: Tensor, blocks: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """Passes samples through stacked networks with SiLU between their layers.
 
     Args:
-        x: Inputs, on the CPU; where the memory of an input is one run along the
-            steps they are not copied. `[block, agent, step, in]`, float32
+        shared: Inputs that all agents have in common, before their own, on the CPU;
+            none is fine. No gradient flows to them. `[block, step, shared]`, float32
+        x: Each agent's own inputs; where the memory of an input is one run along the
+            steps they are not copied. `[block, agent, step, own]`, float32
         blocks: Which blocks; their steps one after the other are the samples.
             `[chosen]`, int64
         parameters: Weights `[agent, in, out]` and biases `[agent, 1, out]` of
@@ -81,21 +84,23 @@ def fused_layers(x: Tensor, blocks: Tensor, parameters: Sequence[Tensor]) -> Ten
     """
     # In the function's own code gradients are not recorded.
     tensors = [p.contiguous() for p in parameters]
-    result: Tensor = _Fused.apply(_in_runs(x), blocks, *tensors)  # type: ignore[no-untyped-call]
+    inputs = (_in_runs(shared.detach()), _in_runs(x), blocks)
+    result: Tensor = _Fused.apply(*inputs, *tensors)  # type: ignore[no-untyped-call]
     return result
 
 
 @torch.no_grad()
 def fused_slope(
-    x: Tensor, blocks: Tensor, parameters: Sequence[Tensor], feature: int
+    shared: Tensor, x: Tensor, blocks: Tensor, parameters: Sequence[Tensor], feature: int
 ) -> tuple[Tensor, Tensor]:
     """Does the same, and differentiates by one of the inputs, without gradients.
 
     Args:
-        x: Inputs, as in `fused_layers`.
+        shared: Inputs in common, as in `fused_layers`.
+        x: Own inputs, likewise.
         blocks: Which blocks.
         parameters: Weights and biases.
-        feature: Index of the input.
+        feature: Index of the input, those in common counted first.
 
     Returns:
         What the last layer gives, and its derivative. `[agent, sample, out]` each
@@ -103,15 +108,15 @@ def fused_slope(
     weights, biases = (_arrays(parameters[k::2]) for k in (0, 1))
     agents, steps = x.shape[1:3]
     out, slope = (torch.empty(agents, len(blocks) * steps, weights[-1].shape[2]) for _ in range(2))
-    inputs = (_array(_in_runs(x)), _array(blocks))
+    inputs = _arrays((_in_runs(shared), _in_runs(x), blocks))
     arguments = (*inputs, weights, biases, feature, _array(out), _array(slope))
     _over_agents(stacked_kernels.forward_slope, arguments, agents)
     return out, slope
 
 
 def _in_runs(x: Tensor) -> Tensor:
-    """The inputs as the kernels read them. `[block, agent, in, step]`, contiguous"""
-    return x.transpose(2, 3).contiguous()
+    """The inputs as the kernels read them: features before steps. `[..., in, step]`, contiguous"""
+    return x.transpose(-1, -2).contiguous()
 
 
 def _array(x: Tensor) -> np.ndarray[Any, Any]:

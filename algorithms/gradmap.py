@@ -1,9 +1,10 @@
-"""GradMAP: each environment gradient is used several times, inside a trust region.
+"""GradMAP: what one rollout says of the environment is used many times.
 
 Gradient-based multi-agent proximal learning (arXiv 2604.24549). One outer
-iteration rolls the independent policies out, takes the gradient `G` of the
-Lagrangian with respect to every action, once, and then lets every agent's
-network make many cheap steps on a surrogate of it that needs no power flow.
+iteration rolls the independent policies out, takes the environment to first
+order there, once, and then lets every agent's network make many cheap steps
+on a surrogate of it that needs no power flow. In the paper's form that is the
+gradient `G` of the Lagrangian with respect to every action.
 """
 
 from __future__ import annotations
@@ -19,15 +20,14 @@ from gradmap.algorithms.day_model import (
 )
 from gradmap.algorithms.learner import GradientLearner
 from gradmap.algorithms.proximal import SURROGATES
-from gradmap.algorithms.rollout import Rollout, environment_gradient
+from gradmap.algorithms.rollout import Rollout, environment_gradient, rollout
 from gradmap.envs.constraints import excess
 from gradmap.envs.core import Core
 from gradmap.envs.days import season_parts
-from gradmap.feeders.powerflow.nearby import LinearFeeder
 
 
 class GradMAP(GradientLearner):
-    """Primal-dual learning with reuse of the environment gradient.
+    """Primal-dual learning with reuse of each rollout.
 
     Args:
         core: The environment.
@@ -40,7 +40,9 @@ class GradMAP(GradientLearner):
     def __init__(self, core: Core, config: LearnerConfig, seed: int) -> None:
         super().__init__(core, config, seed)
         self.trust_region = config.trust_region
-        self._feeder = linear_feeder(core) if config.surrogate == "model" else None
+        self._feeder = None if config.surrogate == "gradient" else linear_feeder(core)
+        if config.surrogate == "model":
+            self.flows_per_step = 1  # nothing is taken back through the power flow
         # Compiled before the clock of the training runs.
         idle = torch.zeros(1, core.num_steps, *core.action_shape, device=core.device)
         with torch.enable_grad():
@@ -54,28 +56,35 @@ class GradMAP(GradientLearner):
         self.trust_region = self.config.trust_region * left
 
     def update(self, days: Tensor) -> Rollout:
-        """One environment gradient, then `reuse_passes` passes; see `GradientLearner`."""
+        """One rollout, then `reuse_passes` passes over it; see `GradientLearner`."""
+        if self.config.surrogate == "model":
+            with torch.no_grad():
+                done = rollout(self.core, self.actors, days)
+            self._reuse_on(self._model(done), done)
+            return done
         done, gradient = environment_gradient(self.core, self.actors, days, self.objective)
         if self.config.price.kind == "none" and self.core.num_actions > 1:
             # Without a network nobody gains by reactive power. What is left, how others'
             # policies answer to the voltage, is tiny, and Adam would make steps of it.
             gradient[..., 1] = 0.0
-        if self._feeder is None:
+        if self.config.surrogate == "gradient":
             self._reuse(done, gradient)
         else:
-            self._reuse_on(*self._model(self._feeder, done, gradient), done)
+            model = self._model(done)
+            self._reuse_on(model, done, gradient - self._known(model, done))
         return done
 
-    def _model(
-        self, feeder: LinearFeeder, done: Rollout, gradient: Tensor
-    ) -> tuple[DayModel, Tensor]:
-        """The model of a rollout, and what of the environment's gradient it leaves out."""
-        gain = own_state_gain(self.actors, done.observation)
-        model = DayModel(self.core, feeder, done, gain)
-        days = torch.arange(len(done.days), device=gradient.device)
+    def _model(self, done: Rollout) -> DayModel:
+        """The model of a rollout."""
+        assert self._feeder is not None, "the paper's form has no model"
+        return DayModel(self.core, self._feeder, done, own_state_gain(self.actors, done))
+
+    def _known(self, model: DayModel, done: Rollout) -> Tensor:
+        """The model's own gradient at the rollout's actions."""
+        days = torch.arange(len(done.days), device=done.action.device)
         start = done.action.clone().requires_grad_(True)
         (known,) = torch.autograd.grad(self.modelled(model, start, days), start)
-        return model, gradient - known
+        return known
 
     def modelled(self, model: DayModel, action: Tensor, rows: Tensor) -> Tensor:
         """The objective, by the model, of some days of a rollout under other actions.
@@ -93,20 +102,24 @@ class GradMAP(GradientLearner):
         found = excess(days.v_pu, days.loading, self.limits) if priced else None
         return self.lagrangian(days.sums.cost_usd, days.sums.clipped_kw, found, days.usable)
 
-    def _reuse_on(self, model: DayModel, unknown: Tensor, done: Rollout) -> None:
-        """Improves the networks on the days of a rollout, played again by the model."""
-        days = done.days
+    def _reuse_on(self, model: DayModel, done: Rollout, unknown: Tensor | None = None) -> None:
+        """Improves the networks on the days of a rollout, played again by the model.
+
+        `unknown` is what of the environment's gradient is not the model's; None leaves it out.
+        """
         surrogate = SURROGATES[self.config.proximal]
-        observation = done.observation.transpose(1, 2)
+        public, own = done.public, done.own
         usable = done.outcome.is_usable[:, -1]
         for _ in range(self.config.reuse_passes):
-            for part in season_parts(len(days), self.config.minibatches, self.generator):
-                rows = part.to(unknown.device)
-                action = self.actors.on_days(observation, rows).movedim(0, 2)
-                left = surrogate(unknown[rows], action - done.action[rows], self.trust_region)
-                # The objective is a mean over its usable days, the gradient that over all.
+            for part in season_parts(len(done.days), self.config.minibatches, self.generator):
+                rows = part.to(own.device)
+                action = self.actors.on_days(public, own, rows)
+                # The objective is a mean over its usable days, the rest one over all.
                 share = usable[rows].sum() / usable.sum().clamp_min(1)
-                loss = self.modelled(model, action, rows) * share + left.sum()
+                loss = self.modelled(model, action, rows) * share
+                if unknown is not None:
+                    change = action - done.action[rows]
+                    loss = loss + surrogate(unknown[rows], change, self.trust_region).sum()
                 self.optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimiser.step()

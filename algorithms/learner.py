@@ -75,7 +75,13 @@ class GradientLearner(abc.ABC):
         core: The environment.
         config: Settings.
         seed: Seed of the initial weights and of the order of days.
+
+    Attributes:
+        flows_per_step: Power flows that an iteration solves for each step of its
+            days: one forward and one adjoint, or less.
     """
+
+    flows_per_step = 2
 
     def __init__(self, core: Core, config: GradientSettings, seed: int) -> None:
         self.core = core
@@ -137,8 +143,8 @@ class GradientLearner(abc.ABC):
         self.counters.iterations += 1
         self.counters.env_gradients += 1
         self.counters.env_steps += num_steps
-        # Forward, adjoint, and the measurement before midnight.
-        self.counters.power_flow_solves += 2 * num_steps + len(days)
+        # And the measurement before midnight.
+        self.counters.power_flow_solves += self.flows_per_step * num_steps + len(days)
         return self._metrics(outcome, found, usable)
 
     @torch.no_grad()

@@ -91,16 +91,18 @@ class StackedMLP(nn.Sequential):
         parameters = list(self.parameters())
         if is_fused(x, x.shape[1], parameters):
             only = torch.zeros(1, dtype=torch.int64)
-            return fused_layers(x.unsqueeze(0), only, parameters)
+            return fused_layers(x.new_empty(1, x.shape[1], 0), x.unsqueeze(0), only, parameters)
         out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return out
 
-    def on_days(self, x: Tensor, days: Tensor) -> Tensor:
+    def on_days(self, shared: Tensor, x: Tensor, days: Tensor) -> Tensor:
         """Applies the networks to the samples of some days, without copies where it can.
 
         Args:
-            x: Inputs of many days. `[day, agent, step, in]`
-            days: Which of them. `[row]`, int64
+            shared: The first inputs, alike for all agents, of many days; no gradient
+                flows to them. `[day, step, shared]`
+            x: The agents' own inputs, behind them. `[day, agent, step, own]`
+            days: Which of the days. `[row]`, int64
 
         Returns:
             Outputs, `sample` being the steps of the days, one after the other.
@@ -108,28 +110,29 @@ class StackedMLP(nn.Sequential):
         """
         parameters = list(self.parameters())
         if is_fused(x, len(days) * x.shape[2], parameters):
-            return fused_layers(x, days, parameters)
-        out: Tensor = self(x[days].transpose(0, 1).flatten(1, 2))
+            return fused_layers(shared, x, days, parameters)
+        out: Tensor = self(_samples(shared, x, days))
         return out
 
     @torch.no_grad()
-    def slope(self, x: Tensor, days: Tensor, feature: int) -> tuple[Tensor, Tensor]:
+    def slope(self, shared: Tensor, x: Tensor, days: Tensor, feature: int) -> tuple[Tensor, Tensor]:
         """Derivative of the outputs by one input, carried forward beside the values.
 
         Half the cost of going back to all inputs for the sake of one.
 
         Args:
-            x: Inputs of many days, as in `on_days`.
-            days: Which of them. `[row]`, int64
-            feature: Index of the input.
+            shared: The first inputs, as in `on_days`.
+            x: The own inputs, likewise.
+            days: Which of the days. `[row]`, int64
+            feature: Index of the input, shared ones counted first.
 
         Returns:
             The outputs, and their derivative. `[agent, sample, out]` each
         """
         parameters = list(self.parameters())
         if is_fused(x, len(days) * x.shape[2], parameters):
-            return fused_slope(x, days, parameters, feature)
-        x = x[days].transpose(0, 1).flatten(1, 2)
+            return fused_slope(shared, x, days, parameters, feature)
+        x = _samples(shared, x, days)
         moved: Tensor | None = None
         for layer in self:
             if not isinstance(layer, StackedLinear):
@@ -141,6 +144,12 @@ class StackedMLP(nn.Sequential):
             x = layer(x)
         assert moved is not None  # there is a last layer
         return x, moved
+
+
+def _samples(shared: Tensor, x: Tensor, days: Tensor) -> Tensor:
+    """All inputs of some days, one step after the other. `[agent, sample, in]`"""
+    alike = shared[days].unsqueeze(1).expand(-1, x.shape[1], -1, -1)
+    return torch.cat((alike, x[days]), dim=-1).transpose(0, 1).flatten(1, 2)
 
 
 @torch.enable_grad()
@@ -160,9 +169,10 @@ def warm_up(module: nn.Module) -> None:
         parameters = list(network.parameters())
         num_agents, num_in = parameters[0].shape[:2]
         seen = torch.zeros(1, num_agents, MIN_SAMPLES, num_in, device=parameters[0].device)
+        inputs = (seen[:, 0, :, :0], seen, only)
         if is_fused(seen, MIN_SAMPLES, parameters):
-            torch.autograd.grad(network.on_days(seen, only).sum(), parameters)
-            network.slope(seen, only, 0)
+            torch.autograd.grad(network.on_days(*inputs).sum(), parameters)
+            network.slope(*inputs, 0)
 
 
 class Actors(nn.Module):
@@ -200,19 +210,19 @@ class Actors(nn.Module):
         """
         return torch.tanh(self.unsquashed(samples))
 
-    def on_days(self, observation: Tensor, days: Tensor) -> Tensor:
+    def on_days(self, public: Tensor, own: Tensor, days: Tensor) -> Tensor:
         """Acts on observations of some days.
 
         Args:
-            observation: Of many days. `[day, agent, step, feature]`
-            days: Which of them. `[row]`, int64
+            public: What all agents see alike, of many days. `[day, step, public]`
+            own: What each sees besides. `[day, step, agent, own]`
+            days: Which of the days. `[row]`, int64
 
         Returns:
-            Actions in (-1, 1). `[agent, row, step]`
+            Actions in (-1, 1). `[row, step, agent]`
         """
-        last = self.net.on_days(observation, days)
-        shape = (len(last), len(days), observation.shape[2], *last.shape[2:])
-        return torch.tanh(last.view(shape).squeeze(-1))
+        last = self.net.on_days(public, own.transpose(1, 2), days)
+        return torch.tanh(_by_day(last, len(days)))
 
     def unsquashed(self, samples: Tensor) -> Tensor:
         """What the last layer gives, before the tangent that squashes it into (-1, 1).
@@ -227,21 +237,20 @@ class Actors(nn.Module):
         return last.squeeze(-1)
 
     @torch.no_grad()
-    def slope(self, observation: Tensor, feature: int) -> Tensor:
+    def slope(self, public: Tensor, own: Tensor, feature: int) -> Tensor:
         """How the actions answer to one thing observed, all else equal.
 
         Args:
-            observation: Observations of days. `[day, agent, step, feature]`
-            feature: Index of the feature.
+            public: What all agents see alike, of days. `[day, step, public]`
+            own: What each sees besides. `[day, step, agent, own]`
+            feature: Index of the feature, public ones counted first.
 
         Returns:
-            Derivative of the action by the feature. `[agent, day, step]`
+            Derivative of the action by the feature. `[day, step, agent]`
         """
-        days = torch.arange(len(observation), device=observation.device)
-        value, moved = self.net.slope(observation, days, feature)
-        slope: Tensor = moved * (1.0 - value.tanh().square())
-        shape = (len(slope), len(days), observation.shape[2], *slope.shape[2:])
-        return slope.view(shape).squeeze(-1)
+        days = torch.arange(len(own), device=own.device)
+        value, moved = self.net.slope(public, own.transpose(1, 2), days, feature)
+        return _by_day(moved * (1.0 - value.tanh().square()), len(days))
 
     def reset(self, days: Tensor) -> None:
         """Begins a batch of days; the actors have no memory. See `Policy.reset`."""
@@ -250,3 +259,8 @@ class Actors(nn.Module):
         """Acts on a batch of observations; see `Policy.act`."""
         action: Tensor = self(observation.transpose(0, 1))
         return action.transpose(0, 1)
+
+
+def _by_day(last: Tensor, num_days: int) -> Tensor:
+    """What the last layer gives, `[agent, sample, out]`, as `[day, step, agent]`."""
+    return last.view(len(last), num_days, -1, last.shape[2]).squeeze(-1).movedim(0, 2)

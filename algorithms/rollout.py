@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from gradmap.envs.core import Core
+from gradmap.envs.observations import NUM_PUBLIC
 from gradmap.envs.outcome import Outcome, stack_outcomes
 from gradmap.envs.policy import Policy
 
@@ -19,16 +21,38 @@ class Rollout:
 
     Attributes:
         days: Index of each day. `[batch]`
-        observation: What the agents saw. `[batch, time, agent, feature]`
+        seen: What the agents saw in each step. `[batch, agent, feature]` each
         action: What their policies chose. `[batch, time, agent]`, or
             `[batch, time, agent, 2]`: see `Core.action_shape`
         outcome: What came of it. `[batch, time, ...]`
     """
 
     days: Tensor
-    observation: Tensor
+    seen: tuple[Tensor, ...]
     action: Tensor
     outcome: Outcome
+
+    # Put together when asked for: what is seen is the bulk of a rollout, and of
+    # it most is the same for all agents.
+
+    @functools.cached_property
+    def observation(self) -> Tensor:
+        """What the agents saw. `[batch, time, agent, feature]`"""
+        return torch.stack(self.seen, dim=1)
+
+    @functools.cached_property
+    def public(self) -> Tensor:
+        """What all of them saw alike. `[batch, time, public]`"""
+        return torch.stack([seen[:, 0, :NUM_PUBLIC] for seen in self.seen], dim=1)
+
+    @functools.cached_property
+    def own(self) -> Tensor:
+        """What each saw besides. `[batch, time, agent, own]`
+
+        A day of it is one run of memory, which is how learning reads it.
+        """
+        own = torch.stack([seen[..., NUM_PUBLIC:] for seen in self.seen], dim=-1)
+        return own.permute(0, 3, 1, 2)
 
 
 def rollout(core: Core, policy: Policy, days: Tensor) -> Rollout:
@@ -46,7 +70,7 @@ def rollout(core: Core, policy: Policy, days: Tensor) -> Rollout:
 
 
 def _roll(core: Core, policy: Policy, days: Tensor, nudges: list[Tensor] | None) -> Rollout:
-    observations, actions, outcomes = [], [], []
+    seen, actions, outcomes = [], [], []
     state = core.reset(days)
     policy.reset(state.days)
     while not core.is_done(state):
@@ -55,13 +79,12 @@ def _roll(core: Core, policy: Policy, days: Tensor, nudges: list[Tensor] | None)
         if nudges is not None:
             action = action + nudges[state.step]
         state, outcome = core.step(state, action)
-        observations.append(observation)
+        seen.append(observation)
         actions.append(action)
         outcomes.append(outcome)
     return Rollout(
         days=state.days,
-        # A day of what an agent sees is one run of memory, which is how learning reads it.
-        observation=torch.stack(observations, dim=-1).permute(0, 3, 1, 2),
+        seen=tuple(seen),
         action=torch.stack(actions, dim=1),
         outcome=stack_outcomes(outcomes),
     )
@@ -104,7 +127,7 @@ def environment_gradient(
             weight.requires_grad_(True)
     detached = dataclasses.replace(
         days_run,
-        observation=days_run.observation.detach(),
+        seen=tuple(seen.detach() for seen in days_run.seen),
         action=days_run.action.detach(),
     )
     return detached, torch.stack(gradient, dim=1)

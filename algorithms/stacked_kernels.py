@@ -9,7 +9,8 @@ pass computes the forward one again, which is cheaper than to read it back.
 
 Arrays are float32 and C-contiguous:
 
-- inputs `[block, agent, feature, step]`; a sample is one step of one of the
+- inputs `[block, agent, feature, step]`, and before them those that all agents have in common,
+  `[block, feature, step]`, which are then read from a cache; a sample is one step of one of the
   blocks asked for, the steps of a block following each other
 - weights `[agent, in, out]` and biases `[agent, 1, out]`, one of each per layer
 - outputs `[agent, sample, out]`
@@ -194,24 +195,29 @@ def _products(x, grad, to_weight, to_bias, num):
 
 
 @compiled(inline="always", **ANY_ORDER)
-def _fetch(x, blocks, k, begin, num, out):
+def _fetch(shared, x, blocks, k, begin, num, out):
     """Copies samples of agent `k`, `begin` and the next `num`, to `out[feature]`."""
+    num_shared = shared.shape[1]
     num_features, length = x.shape[2:]
     done = 0
     while done < num:
         block, step = blocks[(begin + done) // length], (begin + done) % length
         more = min(length - step, num - done)
+        for f in range(num_shared):
+            seen, kept = shared[block, f, step : step + more], out[f, done : done + more]
+            for r in range(more):
+                kept[r] = seen[r]
         for f in range(num_features):
-            seen, kept = x[block, k, f, step : step + more], out[f, done : done + more]
+            seen, kept = x[block, k, f, step : step + more], out[num_shared + f, done : done + more]
             for r in range(more):
                 kept[r] = seen[r]
         done += more
 
 
 @compiled(inline="always", **ANY_ORDER)
-def _width(x, weights):
+def _width(weights):
     """The widest of all layers, the inputs among them."""
-    widest = x.shape[2]
+    widest = weights[0].shape[1]
     for weight in weights:
         widest = max(widest, weight.shape[2])
     return widest
@@ -227,17 +233,24 @@ def _scratch(rows, columns):
 
 @compiled(**ANY_ORDER)
 def forward(
-    x: Array, blocks: Array, weights: Arrays, biases: Arrays, out: Array, first: int, last: int
+    shared: Array,
+    x: Array,
+    blocks: Array,
+    weights: Arrays,
+    biases: Arrays,
+    out: Array,
+    first: int,
+    last: int,
 ) -> None:
     """Passes the samples of the agents from `first` to before `last` through their networks."""
     depth, num_samples = len(weights), out.shape[1]
-    width = _width(x, weights)
+    width = _width(weights)
     values = _scratch(width, CHUNK)
     sums = _scratch(width, CHUNK)
     for k in range(first, last):
         for begin in range(0, num_samples, CHUNK):
             num = min(CHUNK, num_samples - begin)
-            _fetch(x, blocks, k, begin, num, values)
+            _fetch(shared, x, blocks, k, begin, num, values)
             for layer in range(depth):
                 _affine(weights[layer][k], biases[layer][k, 0], values, sums, num)
                 if layer < depth - 1:
@@ -252,6 +265,7 @@ def forward(
 
 @compiled(**ANY_ORDER)
 def forward_slope(
+    shared: Array,
     x: Array,
     blocks: Array,
     weights: Arrays,
@@ -264,7 +278,7 @@ def forward_slope(
 ) -> None:
     """As `forward`, and the derivative of the outputs by one input, `[agent, sample, out]`."""
     depth, num_samples = len(weights), out.shape[1]
-    width = _width(x, weights)
+    width = _width(weights)
     values = _scratch(width, CHUNK)
     sums = _scratch(width, CHUNK)
     moved = _scratch(width, CHUNK)
@@ -273,7 +287,7 @@ def forward_slope(
     for k in range(first, last):
         for begin in range(0, num_samples, CHUNK):
             num = min(CHUNK, num_samples - begin)
-            _fetch(x, blocks, k, begin, num, values)
+            _fetch(shared, x, blocks, k, begin, num, values)
             for layer in range(depth):
                 weight = weights[layer][k]
                 _affine(weight, biases[layer][k, 0], values, sums, num)
@@ -298,6 +312,7 @@ def forward_slope(
 
 @compiled(**ANY_ORDER)
 def backward(
+    shared: Array,
     x: Array,
     blocks: Array,
     weights: Arrays,
@@ -309,13 +324,13 @@ def backward(
     first: int,
     last: int,
 ) -> None:
-    """Takes a gradient by the outputs back to weights, biases and, if `to_x` has agents, inputs.
+    """Takes a gradient by the outputs back to weights and biases, and to own inputs.
 
-    `turned` holds each layer's weights the other way round, so that the same
-    product serves both ways. `to_x` is `[agent, sample, feature]`.
+    To those only if `to_x`, `[agent, sample, feature]`, has agents. `turned` holds each
+    layer's weights the other way round, so that the same product serves both ways.
     """
     depth, num_samples = len(weights), grad.shape[1]
-    width = _width(x, weights)
+    width = _width(weights)
     values = _scratch(depth * width, CHUNK).reshape(depth, width, CHUNK)
     slopes = _scratch(depth * width, CHUNK).reshape(depth, width, CHUNK)
     sums = _scratch(width, CHUNK)
@@ -332,7 +347,7 @@ def backward(
                     turned[layer, o, i] = weight[i, o]
         for begin in range(0, num_samples, CHUNK):
             num = min(CHUNK, num_samples - begin)
-            _fetch(x, blocks, k, begin, num, values[0])
+            _fetch(shared, x, blocks, k, begin, num, values[0])
             for layer in range(depth - 1):
                 _affine(weights[layer][k], biases[layer][k, 0], values[layer], sums, num)
                 for o in range(weights[layer].shape[2]):
@@ -356,6 +371,7 @@ def backward(
                             g[r] = z[r] * d[r]
                 elif len(to_x):
                     _affine(turned[layer, :num_out, :num_in], nothing, back, sums, num)
-                    for i in range(num_in):
+                    num_shared = shared.shape[1]
+                    for i in range(num_shared, num_in):
                         for r in range(num):
-                            to_x[k, begin + r, i] = sums[i, r]
+                            to_x[k, begin + r, i - num_shared] = sums[i, r]

@@ -114,7 +114,7 @@ class SHAC(GradientLearner):
         with torch.no_grad():
             return Rollout(
                 days=state.days,
-                observation=torch.cat([w.seen[:, :-1] for w in windows], dim=1),
+                seen=torch.cat([w.seen[:, :-1] for w in windows], dim=1).unbind(1),
                 action=torch.cat([w.action for w in windows], dim=1),
                 outcome=stack_outcomes([o for w in windows for o in w.outcomes]),
             )

@@ -11,7 +11,8 @@ class Counters:
 
     Attributes:
         iterations: Outer iterations.
-        env_gradients: Environment gradients, each over one batch of days.
+        env_gradients: Environment gradients, each over one batch of days; a rollout
+            with a model of it, made in place of one, counts alike.
         env_steps: Steps of single scenarios, all agents together.
         power_flow_solves: Power-flow solutions of single scenarios; the
             adjoint solve of a backward pass counts as one more.

@@ -47,30 +47,32 @@ class _InParts(GradMAP):
     """GradMAP whose iteration can be timed in parts."""
 
     def parts(self, days: Tensor) -> dict[str, Callable[[], Any]]:
-        """What follows the environment gradient of some days, by name.
+        """What an iteration on some days is made of, by name.
 
         Args:
             days: The days. `[batch]`
 
         Returns:
-            `model`: making the model; `reuse`: all passes on it; `networks`:
-            as many steps forward and back through the networks alone.
+            `rollout`: the days under the policies; `model`: making the model of
+            them; `reuse`: all passes on it; `networks`: as many steps forward and
+            back through the networks alone.
         """
-        assert self._feeder is not None, "timed with surrogate: model"
-        feeder = self._feeder
-        done, gradient = environment_gradient(self.core, self.actors, days, self.objective)
-        made = self._model(feeder, done, gradient)
-        observation = done.observation.transpose(1, 2).contiguous()
+        with torch.no_grad():
+            done = rollout(self.core, self.actors, days)
+        made = self._model(done)
+        public, own = done.public, done.own
         sizes = torch.arange(len(days)).split(-(-len(days) // self.config.minibatches))
 
         def networks() -> None:
             for _ in range(self.config.reuse_passes):
                 for rows in sizes:
-                    self.actors.on_days(observation, rows).sum().backward()
+                    self.actors.on_days(public, own, rows).sum().backward()
 
         return {
-            "model": lambda: self._model(feeder, done, gradient),
-            "reuse": lambda: self._reuse_on(*made, done),
+            "rollout": _no_grad(rollout, self.core, self.actors, days),
+            # A rollout puts together what was seen when it is first asked for.
+            "model": lambda: self._model(dataclasses.replace(done)),
+            "reuse": lambda: self._reuse_on(made, done),
             "networks": networks,
         }
 
@@ -135,6 +137,7 @@ def learning_section(feeder: Feeder, num_rounds: int) -> Section:
         {
             "days_per_batch": count,
             "env_gradient_s": 1 / rates.median(f"gradient, {count}"),
+            "rollout_s": 1 / rates.median(f"rollout, {count}"),
             "model_s": 1 / rates.median(f"model, {count}"),
             "reuse_s": 1 / rates.median(f"reuse, {count}"),
             "reuse_networks_s": 1 / rates.median(f"networks, {count}"),
@@ -264,16 +267,18 @@ def _learning_table(core: Core, rows: Sequence[dict[str, Any]]) -> Table:
         title=f"learning, {core.config.name}: {core.num_agents:,} agents, seconds",
         title_justify="left",
         box=box.SIMPLE,
-        caption="an iteration of GradMAP is one environment gradient, the model of its days and "
-        "all steps of reuse on it; networks: the policies' part of those steps",
+        caption="an iteration of GradMAP is one rollout, the model of its days and all steps of "
+        "reuse on it; networks: the policies' part of those steps; the environment gradient is "
+        "what the others take",
     )
-    headings = ("days", "environment gradient", "model", "reuse", "networks", "steps")
+    headings = ("days", "environment gradient", "rollout", "model", "reuse", "networks", "steps")
     for heading in (*headings, "GradMAP iteration", "self-supervised iteration"):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
             str(row["days_per_batch"]),
             f"{row['env_gradient_s']:.3f}",
+            f"{row['rollout_s']:.3f}",
             f"{row['model_s']:.3f}",
             f"{row['reuse_s']:.3f}",
             f"{row['reuse_networks_s']:.3f}",

@@ -29,7 +29,7 @@ def play_model() -> Callable[[Core], Played]:
             learner.iterate(0.0)
         days = core.days("train")[:3]
         done, gradient = environment_gradient(core, learner.actors, days, learner.objective)
-        gain = own_state_gain(learner.actors, done.observation)
+        gain = own_state_gain(learner.actors, done)
         return learner, done, gradient, DayModel(core, linear_feeder(core), done, gain)
 
     return play

@@ -48,7 +48,7 @@ def test_the_gain_is_the_policys_answer_to_its_device(played):
         with torch.no_grad():
             values.append(learner.actors.act(observation.flatten(0, 1)))
     slope = ((values[0] - values[1]) / (2.0 * step)).reshape(done.action.shape)
-    gain = own_state_gain(learner.actors, done.observation)
+    gain = own_state_gain(learner.actors, done)
     torch.testing.assert_close(gain, slope, rtol=1e-2, atol=1e-3)
 
 

@@ -40,16 +40,18 @@ def test_stacked_actors_are_separate_ones():
     x = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(1))
     whole = actors(x)
     assert whole.shape == (3, 7, 2)
-    by_day = x.unsqueeze(0)
-    assert actors.slope(by_day, 2).shape == (3, 1, 7, 2)
+    by_day = x.unsqueeze(0).transpose(1, 2)
+    nothing = by_day[:, :, 0, :0]
+    assert actors.slope(nothing, by_day, 2).shape == (1, 7, 3, 2)
     for agent in range(3):
         alone = Actors(1, 5, (8,), torch.Generator().manual_seed(9), 2)
         own = {name: value[agent : agent + 1] for name, value in actors.state_dict().items()}
         alone.load_state_dict(own)
         one = x[agent : agent + 1]
         torch.testing.assert_close(alone(one), whole[agent : agent + 1])
-        slope = alone.slope(one.unsqueeze(0), 2)
-        torch.testing.assert_close(slope, actors.slope(by_day, 2)[agent : agent + 1])
+        slope = alone.slope(nothing, by_day[:, :, agent : agent + 1], 2)
+        whole_slope = actors.slope(nothing, by_day, 2)
+        torch.testing.assert_close(slope, whole_slope[:, :, agent : agent + 1])
     assert actors.act(x.transpose(0, 1)).shape == (7, 3, 2)
 
 
@@ -82,7 +84,7 @@ def test_the_gain_is_the_answer_of_both_numbers(played):
         with torch.no_grad():
             values.append(learner.actors.act(observation.flatten(0, 1)))
     slope = ((values[0] - values[1]) / 2e-2).reshape(done.action.shape)
-    gain = own_state_gain(learner.actors, done.observation)
+    gain = own_state_gain(learner.actors, done)
     torch.testing.assert_close(gain, slope, rtol=1e-2, atol=1e-3)
 
 
@@ -98,9 +100,10 @@ def test_most_of_the_environments_gradient_is_in_the_model_for_both_numbers(play
 
 
 def test_a_pass_begins_with_the_environments_gradient(played):
-    """What the model leaves out is mended, number by number."""
+    """What the model leaves out can be mended, number by number."""
     learner, done, gradient, _ = played
-    model, unknown = learner._model(learner._feeder, done, gradient)
+    model = learner._model(done)
+    unknown = gradient - learner._known(model, done)
     action = done.action.clone().requires_grad_(True)
     value = learner.modelled(model, action, torch.arange(3))
     value = value + (unknown * (action - done.action)).sum()
@@ -125,6 +128,7 @@ def test_the_gradient_by_the_weights_is_the_self_supervised_one(free):
 SMALL = {"hidden": (8,), "days_per_batch": 2, "price": PRICE}
 LEARNERS = {
     "model": (GradMAP, LearnerConfig(**SMALL)),
+    "mended": (GradMAP, LearnerConfig(surrogate="mended", **SMALL)),
     "gradient": (GradMAP, LearnerConfig(surrogate="gradient", proximal="clip", **SMALL)),
     "self-supervised": (SelfSupervised, LearnerConfig(**SMALL)),
     "shac": (SHAC, SHACConfig(horizon=3, deviation=0.1, **SMALL)),

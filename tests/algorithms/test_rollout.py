@@ -46,9 +46,12 @@ def objective(short_core):
 def test_what_agents_saw_lies_in_runs_along_the_day(short_core, actors, days):
     """The compiled networks read it so; any other order costs a copy in every step of reuse."""
     with torch.no_grad():
-        seen = rollout(short_core, actors, days[:2]).observation
-    assert seen.shape == (2, short_core.num_steps, 50, short_core.num_features)
-    assert seen.permute(0, 2, 3, 1).is_contiguous()
+        done = rollout(short_core, actors, days[:2])
+    assert done.own.permute(0, 2, 3, 1).is_contiguous()
+    shape = (2, short_core.num_steps, 50, short_core.num_features)
+    public = done.public.unsqueeze(2).expand(-1, -1, 50, -1)
+    assert done.observation.shape == shape
+    assert torch.equal(torch.cat((public, done.own), dim=-1), done.observation)
 
 
 def test_a_rollout_is_the_core_stepped_by_the_policy(short_core, actors, days):

@@ -138,7 +138,7 @@ def test_the_learners_model_of_a_day_agrees_with_the_rollout(alive):
     generator = torch.Generator().manual_seed(0)
     actors = Actors(alive.num_agents, alive.num_features, (8,), generator)
     done = rollout(alive, actors, alive.days("train")[:3])
-    gain = own_state_gain(actors, done.observation)
+    gain = own_state_gain(actors, done)
     model = DayModel(alive, linear_feeder(alive), done, gain)
     rows = torch.tensor([2, 0])
     found = model.play(done.action.detach()[rows], rows)
