@@ -24,6 +24,10 @@ from gradmap.feeders.powerflow.sparse_linear import linear_power_flow
 
 OWN_STATE = FEATURES.index("own_state")
 
+BUSY = 0.5
+"""Loading, over the rating, that a branch must have somewhere in a rollout to be followed in
+the model of it: what a few steps of learning move does not double a current."""
+
 
 def linear_feeder(core: Core) -> LinearFeeder:
     """The network to first order at the usual base load and sun of the training days.
@@ -58,7 +62,8 @@ class ModelDays:
     Attributes:
         sums: Of the devices. `[row, ...]`
         v_pu: Voltage magnitudes of the monitored nodes. `[row, time, monitored]`
-        loading: Branch currents over their ratings. `[row, time, branch]`
+        loading: Branch currents over their ratings; 0 for branches that are nowhere
+            near it in the rollout, see `BUSY`. `[row, time, branch]`
         usable: Days whose power flows all converged. `[row]`, bool
     """
 
@@ -86,7 +91,11 @@ class DayModel:
         self._feedback = Feedback(gain, done.own[..., OWN_STATE - NUM_PUBLIC].contiguous())
         powers = (done.outcome.p_kw.detach(), done.outcome.q_kvar.detach())
         self._p_kw, self._q_kvar = (core.sum_by_terminal(x) for x in powers)
-        self._flows = NearbyFlows(feeder, done.outcome.flow, core.limits.monitored)
+        flow = done.outcome.flow
+        # A step that did not converge says nothing, and has NaN.
+        loading = flow.branch_loading.detach().nan_to_num(0.0).amax((0, 1))
+        self._busy = (loading >= BUSY * core.limits.loading_max).nonzero().flatten()
+        self._flows = NearbyFlows(feeder, flow, core.limits.monitored, self._busy)
 
     def play(self, action: Tensor, rows: Tensor) -> ModelDays:
         """Plays some of the days with other actions.
@@ -104,4 +113,7 @@ class DayModel:
         sums = self._devices.sums(action, self._feedback, rows)
         p_kw = self.core.sum_by_terminal(sums.p_kw) - self._p_kw[rows]
         q_kvar = self.core.sum_by_terminal(sums.q_kvar) - self._q_kvar[rows]
-        return ModelDays(sums, *self._flows.move(rows, p_kw, q_kvar), self._usable[rows])
+        v_pu, busy = self._flows.move(rows, p_kw, q_kvar)
+        idle = busy.new_zeros(*busy.shape[:2], len(self.core.feeder.branches))
+        loading = idle.index_copy(-1, self._busy, busy)
+        return ModelDays(sums, v_pu, loading, self._usable[rows])

@@ -12,7 +12,6 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from gradmap.feeders.powerflow import flows
 from gradmap.feeders.powerflow.dense import DenseMaps
 from gradmap.feeders.powerflow.linear import LinearPowerFlow
 from gradmap.feeders.powerflow.planar import magnitude
@@ -30,18 +29,30 @@ class NearbyFlows:
         linear: The network to first order.
         flow: Solutions of the days; no gradient flows into them. `[day, time]`
         nodes: Nodes whose voltage is asked for, int64.
+        branches: Branches whose loading is asked for, int64.
     """
 
-    def __init__(self, linear: LinearFeeder, flow: PowerFlow, nodes: Tensor) -> None:
+    def __init__(
+        self, linear: LinearFeeder, flow: PowerFlow, nodes: Tensor, branches: Tensor
+    ) -> None:
         self._linear = linear
         self._flow = flow
         self._nodes = nodes
+        self._branches = branches
+        network = flow.network
+        place = torch.full((len(network.feeder.branches),), -1, device=branches.device)
+        place[branches] = torch.arange(len(branches), device=branches.device)
+        place = place[network.conductor_branch]
+        self._conductors = (place >= 0).nonzero().flatten()
+        self._place = place[self._conductors]
+        self._rating_a = network.rating_a[self._conductors].float()
         days, steps = flow.converged.shape
         self._u, self._j = (x.detach().view(days, steps, -1) for x in (flow.u, flow.j))
         self._product: tuple[Tensor, Tensor] | None = None
         maps = flow.maps
         if isinstance(linear, LinearPowerFlow) and isinstance(maps, DenseMaps):
-            columns = torch.cat((_columns(maps.node, nodes), maps.conductor), dim=1)
+            parts = _columns(maps.node, nodes), _columns(maps.conductor, self._conductors)
+            columns = torch.cat(parts, dim=1)
             at = (self._j.nan_to_num(0.0) @ columns).float()
             self._product = (at, (linear.current @ columns).float())
 
@@ -62,14 +73,17 @@ class NearbyFlows:
         """
         if self._product is None:
             flow = self._linear.move(self._rows(rows), p_kw, q_kvar)
-            return flow.v_magnitude_pu[..., self._nodes].float(), flow.branch_loading.float()
+            found = flow.v_magnitude_pu[..., self._nodes], flow.branch_loading[..., self._branches]
+            return found[0].float(), found[1].float()
         at, matrix = self._product
         change = torch.cat((p_kw, q_kvar), dim=-1).flatten(0, 1).to(matrix.dtype)
         planar = torch.addmm(at[rows].flatten(0, 1), change, matrix)
         num = 2 * len(self._nodes)
         v_pu = magnitude(planar[:, :num])
-        current_a = magnitude(planar[:, num:])
-        loading = flows.branch_loading(self._flow.network, current_a).to(matrix.dtype)
+        share = magnitude(planar[:, num:]) / self._rating_a
+        loading = share.new_zeros(len(share), len(self._branches))
+        place = self._place.expand_as(share)
+        loading = loading.scatter_reduce(1, place, share, "amax", include_self=True)
         return tuple(x.view(*p_kw.shape[:2], -1) for x in (v_pu, loading))  # type: ignore[return-value]
 
     def _rows(self, rows: Tensor) -> PowerFlow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gradmap.algorithms import day_model
 from gradmap.algorithms.day_model import OWN_STATE, own_state_gain
 from gradmap.algorithms.rollout import rollout
 
@@ -33,9 +34,21 @@ def test_at_the_rollouts_actions_it_is_the_rollout(played):
         )
         v_pu = before.flow.v_magnitude_pu[rows][..., learner.core.limits.monitored]
         torch.testing.assert_close(found.v_pu, v_pu.float(), **NEAR)
-        loading = before.flow.branch_loading[rows].float()
-        torch.testing.assert_close(found.loading, loading, **NEAR)
         assert bool(found.usable.all())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0, 2.0])
+def test_it_follows_the_branches_that_are_near_their_ratings(played, monkeypatch, share):
+    """All, some, the one nearest to it, none; the others read as idle."""
+    learner, done, _, _ = played
+    whole = done.outcome.flow.branch_loading.detach()
+    most = whole.amax((0, 1))
+    busy = share * most.max().item() if share > 0.5 else most.quantile(share).item()
+    monkeypatch.setattr(day_model, "BUSY", busy)
+    rows = torch.tensor([2, 0])
+    found = learner._model(done).play(done.action[rows], rows)
+    loading = torch.where(most >= busy, whole[rows], 0.0).float()
+    torch.testing.assert_close(found.loading, loading, **NEAR)
 
 
 def test_the_gain_is_the_policys_answer_to_its_device(played):
