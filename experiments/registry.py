@@ -211,25 +211,27 @@ def _build_perfect_foresight(core: Core, config: ForesightConfig, seed: int) -> 
 
 # Settings that differ from their class's are the best of `gradmap tune` with as many
 # trials for every method (experiments/tuning/), but for those of the first three,
-# which were tried once more by hand: docs/tuning.md, "Trials on the compiled model".
+# which were tried once more by hand: docs/tuning.md, "Trials on the compiled model" and
+# "Trials without a backward pass".
 _SPECS = (
     MethodSpec(
         "gradmap",
         "GradMAP",
-        "independent policies, each environment gradient reused in a trust region",
+        "independent policies, each rollout reused for many steps without a power flow",
         _build_gradmap,
         "gradient",
         defaults=LearnerConfig(
             learning_rate=4e-2,
-            adam_beta2=0.99,
+            adam_beta2=0.98,
             days_per_batch=16,
-            reuse_passes=2,
+            reuse_passes=3,
+            minibatches=2,
             price=PriceConfig(
-                voltage_usd_per_pu=200.0,
+                voltage_usd_per_pu=150.0,
                 overload_usd=60.0,
                 dual_step=6e4,
                 dual_decay=0.23,
-                margin_pu=1.5e-3,
+                margin_pu=1.25e-3,
             ),
         ),
     ),
@@ -256,7 +258,7 @@ _SPECS = (
         defaults=LearnerConfig(
             learning_rate=2.5e-2,
             learning_rate_final=0.17,
-            adam_beta2=0.99,
+            adam_beta2=0.96,
             price=PriceConfig(
                 kind="fixed", voltage_usd_per_pu=450.0, overload_usd=240.0, margin_pu=5e-4
             ),

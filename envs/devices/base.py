@@ -159,7 +159,8 @@ class Fleet(Protocol):
         """What a step, or every step of a day, costs and draws; see `leftover_usd`.
 
         Args:
-            after: State after the step. `[..., device, entry]`
+            after: State after the step, of which the first entry, the number that
+                moves, has to do. `[..., device, entry]`
             setpoint_kw: Power asked for. `[..., device]`
             p_kw: Power drawn. `[..., device]`
             surroundings: Price and weather, leading axes the same.

@@ -124,7 +124,7 @@ class DeviceDays:
         q_kvar = torch.cat([done.q_kvar for done, _ in parts], dim=-1)
         if self._inverters is not None:
             q_kvar = q_kvar + self._inverters.kvar(p_kw, share)
-        costs = [_costs_usd(done).sum((-2, -1)) - left.sum((-2, -1)) for done, left in parts]
+        costs = [_day_cost_usd(done) - left.sum((-2, -1)) for done, left in parts]
         clipped = [(done.setpoint_kw - done.p_kw).abs().sum((-2, -1)) for done, _ in parts]
         return DaySums(p_kw, q_kvar, torch.stack(costs).sum(0), torch.stack(clipped).sum(0))
 
@@ -171,12 +171,12 @@ class DeviceDays:
     ) -> tuple[DeviceStep, Tensor]:
         """What a fleet's days cost and draw, and the worth of what is left. `[row, 1, device]`"""
         p_kw = fleet.powers(before, after, action, today.dt_hours)
-        # The number that moves comes first in a state; the others stay as at midnight.
-        kept = midnight[:, None, :, 1:].expand(-1, after.shape[1], -1, -1)
-        state = torch.cat((after.unsqueeze(-1), kept), dim=-1)
-        done = fleet.settle(state, fleet.setpoints(action), p_kw, today)
+        # The number that moves comes first in a state, and is all that a step is settled by.
+        done = fleet.settle(after.unsqueeze(-1), fleet.setpoints(action), p_kw, today)
         done = react(fleet, done, action, today)
-        return done, fleet.leftover_usd(state[:, -1], today[:, -1]).unsqueeze(1)
+        # The others stay as at midnight.
+        last = torch.cat((after[:, -1].unsqueeze(-1), midnight[..., 1:]), dim=-1)
+        return done, fleet.leftover_usd(last, today[:, -1]).unsqueeze(1)
 
 
 def _less_leftover(done: DeviceStep, leftover_usd: Tensor) -> DeviceStep:
@@ -185,6 +185,7 @@ def _less_leftover(done: DeviceStep, leftover_usd: Tensor) -> DeviceStep:
     return dataclasses.replace(done, energy_usd=torch.cat((done.energy_usd[:, :-1], last), dim=1))
 
 
-def _costs_usd(done: DeviceStep) -> Tensor:
-    """Own cost of each device in each step."""
-    return done.energy_usd + done.fuel_usd + done.wear_usd + done.discomfort_usd
+def _day_cost_usd(done: DeviceStep) -> Tensor:
+    """Own costs of all devices over a day. `[row]`"""
+    costs = (done.energy_usd, done.fuel_usd, done.wear_usd, done.discomfort_usd)
+    return torch.stack([cost.sum((-2, -1)) for cost in costs]).sum(0)

@@ -51,7 +51,7 @@ def draw(num_days: int, steps: int, shared: int, own: int, seed: int) -> tuple[t
 @pytest.mark.parametrize("steps", [1, 48, CHUNK, CHUNK + 3], ids=lambda n: f"{n} steps")
 @pytest.mark.parametrize(
     ("shared", "sizes"),
-    [(11, (15, 16, 16, 1)), (0, (15, 16, 16, 1)), (1, (3, 2)), (5, (5, 7, 1)), (2, (6, 4, 9, 5, 2))],
+    [(11, (15, 16, 16, 1)), (0, (15, 16, 1)), (1, (3, 2)), (5, (5, 7, 1)), (2, (6, 4, 9, 5, 2))],
     ids=str,
 )
 def test_it_is_the_batched_product_forward_and_back(shared, sizes, steps):
