@@ -244,7 +244,7 @@ _SPECS = (
         defaults=LearnerConfig(
             learning_rate=2.5e-2,
             learning_rate_final=0.064,
-            adam_beta2=0.99,
+            adam_beta2=0.98,
             days_per_batch=4,
             price=PriceConfig(voltage_usd_per_pu=300.0, dual_step=1e5, dual_decay=0.077),
         ),
