@@ -224,6 +224,7 @@ _SPECS = (
             learning_rate=4e-2,
             adam_beta2=0.98,
             days_per_batch=16,
+            average=0.7,
             reuse_passes=3,
             minibatches=2,
             price=PriceConfig(
