@@ -232,7 +232,7 @@ _SPECS = (
                 overload_usd=60.0,
                 dual_step=6e4,
                 dual_decay=0.23,
-                margin_pu=1.25e-3,
+                margin_pu=1e-3,
             ),
         ),
     ),
@@ -261,7 +261,7 @@ _SPECS = (
             learning_rate_final=0.17,
             adam_beta2=0.96,
             price=PriceConfig(
-                kind="fixed", voltage_usd_per_pu=450.0, overload_usd=240.0, margin_pu=5e-4
+                kind="fixed", voltage_usd_per_pu=450.0, overload_usd=240.0, margin_pu=2.5e-4
             ),
         ),
     ),

@@ -69,6 +69,23 @@ def test_without_reuse_a_step_is_the_self_supervised_one(
         assert (a - b).norm() < 1e-4 * moved + 1e-7 * b.norm()
 
 
+def test_without_a_backward_pass_a_step_is_nearly_the_self_supervised_one(short_core):
+    """What the model leaves out, reactions to the voltage above all, is a small part."""
+    config = dataclasses.replace(SMALL, surrogate="model")
+    reuse, plain = GradMAP(short_core, config, 0), SelfSupervised(short_core, config, 0)
+    for learner in (reuse, plain):
+        plain_steps(learner, 1e-4)
+    start = weights(plain)
+    reuse.iterate(0.0)
+    plain.iterate(0.0)
+    moves = [
+        torch.cat([(b - a).flatten() for a, b in zip(start, weights(learner), strict=True)])
+        for learner in (reuse, plain)
+    ]
+    assert torch.nn.functional.cosine_similarity(*moves, dim=0) > 0.95
+    assert 0.8 < moves[0].norm() / moves[1].norm() < 1.25
+
+
 def test_without_reuse_adam_makes_the_same_step(short_core):
     reuse, plain = (kind(short_core, SMALL, 0) for kind in (GradMAP, SelfSupervised))
     reuse.iterate(0.0)
