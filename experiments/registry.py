@@ -261,7 +261,7 @@ _SPECS = (
             learning_rate_final=0.17,
             adam_beta2=0.96,
             price=PriceConfig(
-                kind="fixed", voltage_usd_per_pu=450.0, overload_usd=240.0, margin_pu=2.5e-4
+                kind="fixed", voltage_usd_per_pu=450.0, overload_usd=240.0, margin_pu=5e-4
             ),
         ),
     ),
