@@ -11,6 +11,8 @@ import scipy.sparse.linalg as spla
 from gradmap.feeders.errors import GradmapError
 from gradmap.feeders.model import GROUND, ComplexArray, Feeder, IntArray
 
+_REFINEMENTS = 3  # a condition number of 1e12 lets each of them win four digits or more
+
 
 def factorised(feeder: Feeder) -> spla.SuperLU:
     """Factorises the admittance without load.
@@ -43,7 +45,11 @@ def incidence_of(nodes: IntArray, num_nodes: int) -> sp.csr_matrix:
 
 
 def refined(feeder: Feeder, factor: spla.SuperLU, right: ComplexArray) -> ComplexArray:
-    """Solves the admittance without load, refined once.
+    """Solves the admittance without load, refined.
+
+    What is left of the currents is taken in extended precision, where the machine has it:
+    in double precision alone it is rounding by then, and voltages are known to some 1e-8 p.u.
+    on IEEE 123, more or less by what library of linear algebra there is.
 
     Args:
         feeder: The feeder.
@@ -53,5 +59,9 @@ def refined(feeder: Feeder, factor: spla.SuperLU, right: ComplexArray) -> Comple
     Returns:
         Voltages, V, of the same shape.
     """
+    admittance = feeder.y_siemens.astype(np.clongdouble)
     solution = factor.solve(right)
-    return np.asarray(solution - factor.solve(feeder.y_siemens @ solution - right))
+    for _ in range(_REFINEMENTS):
+        left = (admittance @ solution.astype(np.clongdouble) - right).astype(np.complex128)
+        solution = solution - factor.solve(left)
+    return np.asarray(solution)
