@@ -53,10 +53,9 @@ class _Fused(torch.autograd.Function):
         # Of agents 0 where nobody asks; the kernel looks at the length.
         num = x.shape[1] if ctx.needs_input_grad[1] else 0
         to_x = torch.empty(num, grad.shape[1], x.shape[2])
-        arguments = (
-            *(*_arrays((shared, x, blocks)), *(_arrays(parameters[k::2]) for k in (0, 1))),
-            *(_array(grad), _arrays(found[0::2]), _arrays(found[1::2]), _array(to_x)),
-        )
+        given = (*_arrays((shared, x, blocks)), *(_arrays(parameters[k::2]) for k in (0, 1)))
+        made = (*(_arrays(found[k::2]) for k in (0, 1)), _array(to_x))
+        arguments = (*given, _array(grad), *made)
         _over_agents(stacked_kernels.backward, arguments, x.shape[1])
         if not num:
             return None, None, None, *found

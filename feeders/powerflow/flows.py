@@ -47,9 +47,22 @@ def branch_loading(network: Network, current_a: Tensor) -> Tensor:
         conductor.
     """
     share = current_a / network.rating_a
-    index = network.conductor_branch.expand_as(share)
-    start = share.new_zeros(share.shape[0], len(network.feeder.branches))
-    return start.scatter_reduce(1, index, share, "amax", include_self=True)
+    return largest_of_group(share, network.conductor_branch, len(network.feeder.branches))
+
+
+def largest_of_group(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """Takes the largest value of each group, 0 for a group without any.
+
+    Args:
+        values: Not negative. `[batch, value]`
+        group: Which group each is of, int64. `[value]`
+        num_groups: Number of groups.
+
+    Returns:
+        `[batch, group]`.
+    """
+    start = values.new_zeros(values.shape[0], num_groups)
+    return start.scatter_reduce(1, group.expand_as(values), values, "amax", include_self=True)
 
 
 def source_power(state: Tensor) -> tuple[Tensor, Tensor]:

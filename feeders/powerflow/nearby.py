@@ -12,6 +12,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from gradmap.feeders.powerflow import flows
 from gradmap.feeders.powerflow.dense import DenseMaps
 from gradmap.feeders.powerflow.linear import LinearPowerFlow
 from gradmap.feeders.powerflow.planar import magnitude
@@ -81,9 +82,7 @@ class NearbyFlows:
         num = 2 * len(self._nodes)
         v_pu = magnitude(planar[:, :num])
         share = magnitude(planar[:, num:]) / self._rating_a
-        loading = share.new_zeros(len(share), len(self._branches))
-        place = self._place.expand_as(share)
-        loading = loading.scatter_reduce(1, place, share, "amax", include_self=True)
+        loading = flows.largest_of_group(share, self._place, len(self._branches))
         return tuple(x.view(*p_kw.shape[:2], -1) for x in (v_pu, loading))  # type: ignore[return-value]
 
     def _rows(self, rows: Tensor) -> PowerFlow:
