@@ -17,7 +17,7 @@ from torch import Tensor
 from gradmap.algorithms.networks import Actors
 from gradmap.algorithms.rollout import Rollout
 from gradmap.envs.core import Core
-from gradmap.envs.devices.days import DaySums, Feedback
+from gradmap.envs.devices.day_law import Feedback, Played
 from gradmap.envs.observations import FEATURES, NUM_PUBLIC
 from gradmap.feeders.powerflow.nearby import LinearFeeder, NearbyFlows
 from gradmap.feeders.powerflow.sparse_linear import linear_power_flow
@@ -60,14 +60,14 @@ class ModelDays:
     """What some days came to under other actions.
 
     Attributes:
-        sums: Of the devices. `[row, ...]`
+        devices: What the devices did. `[row, ...]`
         v_pu: Voltage magnitudes of the monitored nodes. `[row, time, monitored]`
         loading: Branch currents over their ratings; 0 for branches that are nowhere
             near it in the rollout, see `BUSY`. `[row, time, branch]`
         usable: Days whose power flows all converged. `[row]`, bool
     """
 
-    sums: DaySums
+    devices: Played
     v_pu: Tensor
     loading: Tensor
     usable: Tensor
@@ -110,10 +110,10 @@ class DayModel:
             What came of them, differentiable in the actions; that of the
             rollout for the rollout's actions.
         """
-        sums = self._devices.sums(action, self._feedback, rows)
-        p_kw = self.core.sum_by_terminal(sums.p_kw) - self._p_kw[rows]
-        q_kvar = self.core.sum_by_terminal(sums.q_kvar) - self._q_kvar[rows]
+        devices = self._devices.play(action, self._feedback, rows)
+        p_kw = self.core.sum_by_terminal(devices.p_kw) - self._p_kw[rows]
+        q_kvar = self.core.sum_by_terminal(devices.q_kvar) - self._q_kvar[rows]
         v_pu, busy = self._flows.move(rows, p_kw, q_kvar)
         idle = busy.new_zeros(*busy.shape[:2], len(self.core.feeder.branches))
         loading = idle.index_copy(-1, self._busy, busy)
-        return ModelDays(sums, v_pu, loading, self._usable[rows])
+        return ModelDays(devices, v_pu, loading, self._usable[rows])

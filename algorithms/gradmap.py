@@ -47,7 +47,7 @@ class GradMAP(GradientLearner):
         idle = torch.zeros(1, core.num_steps, *core.action_shape, device=core.device)
         with torch.enable_grad():
             played = core.device_days(core.days("train")[:1]).play(idle.requires_grad_(True))
-            played.p_kw.sum().backward()
+            played.cost_usd.sum().backward()
 
     def schedule(self, progress: float) -> None:
         """Narrows the trust region beside the learning rate; see `GradientLearner`."""
@@ -100,7 +100,7 @@ class GradMAP(GradientLearner):
         days = model.play(action, rows)
         priced = self.config.price.kind != "none"
         found = excess(days.v_pu, days.loading, self.limits) if priced else None
-        return self.lagrangian(days.sums.cost_usd, days.sums.clipped_kw, found, days.usable)
+        return self.lagrangian(days.devices.cost_usd, days.devices.clipped_kw, found, days.usable)
 
     def _reuse_on(self, model: DayModel, done: Rollout, unknown: Tensor | None = None) -> None:
         """Improves the networks on the days of a rollout, played again by the model.

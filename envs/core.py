@@ -383,7 +383,7 @@ class Core(Actions):
         """
         today = self.day_surroundings(days)
         midnight = self._devices_at_midnight(days)
-        return DeviceDays(self.fleets, self._sizes, midnight, today, self.inverters)
+        return DeviceDays(self.fleets, midnight, today, self.inverters)
 
     def day_surroundings(self, days: Tensor) -> Surroundings:
         """What whole days bring to the devices. `[day, time, 1]`

@@ -232,7 +232,7 @@ _SPECS = (
                 overload_usd=60.0,
                 dual_step=6e4,
                 dual_decay=0.23,
-                margin_pu=1e-3,
+                margin_pu=8e-4,
             ),
         ),
     ),

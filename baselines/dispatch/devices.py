@@ -31,7 +31,7 @@ from gradmap.envs.devices.base import Fleet, Surroundings
 from gradmap.envs.devices.battery import BatteryFleet
 from gradmap.envs.devices.ev_charger import DEFICIT, EVChargerFleet
 from gradmap.envs.devices.generator import GeneratorFleet
-from gradmap.envs.devices.heat_pump import POWER_FACTOR, HeatPumpFleet, cop
+from gradmap.envs.devices.heat_pump import KVAR_PER_KW, HeatPumpFleet, cop
 from gradmap.envs.devices.pv_inverter import PVInverterFleet
 from gradmap.feeders.errors import GradmapError
 
@@ -349,5 +349,5 @@ def kvar_per_kw(fleet: Fleet) -> float:
         fleet: The fleet.
     """
     if isinstance(fleet, HeatPumpFleet):
-        return float((POWER_FACTOR**-2 - 1.0) ** 0.5)
+        return KVAR_PER_KW
     return fleet.kvar_per_kw if isinstance(fleet, BatteryFleet) else 0.0

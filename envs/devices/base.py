@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gradmap.envs.devices.recursion import Recursion
+from gradmap.envs.devices.settlement import Settlement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Surroundings:
         """`sun_pu`, where it is known. `[..., 1]`"""
         assert self.sun_pu is not None, "surroundings without a sun"
         return self.sun_pu
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of whole days, of which these are the surroundings."""
+        return self.tariff_usd_per_kwh.shape[-2]
 
     def __getitem__(self, index: Any) -> Surroundings:
         """The same for some of the days or steps.
@@ -175,22 +181,11 @@ class Fleet(Protocol):
         """
         ...
 
-    def powers(self, before: Tensor, after: Tensor, action: Tensor, dt_hours: float) -> Tensor:
-        """Power drawn, from states and actions of a recursion, kW. `[..., device]`
+    def settlement(self, surroundings: Surroundings) -> Settlement:
+        """The same bills in the form of all fleets; see `Settlement`.
 
         Args:
-            before: The number that moves, before the step. `[..., device]`
-            after: After it. `[..., device]`
-            action: Action in [-1, 1]. `[..., device]`
-            dt_hours: Length of the step.
-        """
-        ...
-
-    def setpoints(self, action: Tensor) -> Tensor:
-        """Power that an action asks for, kW. `[..., device]`
-
-        Args:
-            action: Action in [-1, 1]. `[..., device]`
+            surroundings: Price and weather of whole days. `[batch, time, 1]`
         """
         ...
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
 from gradmap.envs.devices.recursion import Recursion
+from gradmap.envs.devices.settlement import Settlement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,15 +102,18 @@ class BatteryFleet:
             seen_offset=-one,
         )
 
-    def powers(self, before: Tensor, after: Tensor, action: Tensor, dt_hours: float) -> Tensor:
-        """What the change of energy took from or gave to the network; see `Fleet.powers`."""
-        stored = (after - before) / dt_hours
-        charged = stored.clamp_min(0.0)
-        return charged / self.efficiency + (stored - charged) * self.efficiency
-
-    def setpoints(self, action: Tensor) -> Tensor:
-        """See `Fleet.setpoints`."""
-        return action * self.p_max_kw
+    def settlement(self, surroundings: Surroundings) -> Settlement:
+        """What energy that moves takes and gives, and wear; see `Fleet.settlement`."""
+        dt = surroundings.dt_hours
+        return Settlement.of(
+            self.p_max_kw,
+            surroundings.num_steps,
+            up=1.0 / (self.efficiency * dt),
+            down=self.efficiency / dt,
+            asked=self.p_max_kw,
+            kvar_per_kw=self.kvar_per_kw,
+            wear=self.wear_usd_per_kwh * dt,
+        )
 
     def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
         """What is left would be sold another day, through the discharger."""

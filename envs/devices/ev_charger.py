@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
 from gradmap.envs.devices.recursion import Recursion
+from gradmap.envs.devices.settlement import Settlement
 
 UNMET_USD_PER_KWH = 1.0
 """Price of energy that is missing at departure: some three times the dearest tariff,
@@ -139,9 +140,19 @@ class EVChargerFleet:
             seen_offset=-one,
         )
 
-    def powers(self, before: Tensor, after: Tensor, action: Tensor, dt_hours: float) -> Tensor:
-        """What the rise of energy took; in the step of the trips nothing. See `Fleet.powers`."""
-        return (after - before).clamp_min(0.0) / (self.efficiency * dt_hours)
+    def settlement(self, surroundings: Surroundings) -> Settlement:
+        """What charging takes, and what is missing at departure; see `Fleet.settlement`."""
+        half, one_day = 0.5 * self.p_max_kw, surroundings[0]
+        return Settlement.of(
+            self.p_max_kw,
+            surroundings.num_steps,
+            up=1.0 / (self.efficiency * surroundings.dt_hours),
+            asked=half,
+            idle=half,
+            watched=self.is_home(one_day),
+            strain=self.unmet_usd_per_kwh * self.is_leaving(one_day),
+            cold=self.need_kwh,
+        )
 
     def setpoints(self, action: Tensor) -> Tensor:
         """What is asked for of a car at home; see `Fleet.setpoints`."""

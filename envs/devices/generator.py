@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
 from gradmap.envs.devices.recursion import Recursion
+from gradmap.envs.devices.settlement import Settlement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +89,18 @@ class GeneratorFleet:
             seen_offset=-one,
         )
 
-    def powers(self, before: Tensor, after: Tensor, action: Tensor, dt_hours: float) -> Tensor:
-        """Its output, fed in; see `Fleet.powers`."""
-        return -after
-
-    def setpoints(self, action: Tensor) -> Tensor:
-        """See `Fleet.setpoints`."""
-        return -0.5 * (action + 1.0) * self.p_max_kw
+    def settlement(self, surroundings: Surroundings) -> Settlement:
+        """Its output, fed in, and fuel; see `Fleet.settlement`."""
+        half, dt = 0.5 * self.p_max_kw, surroundings.dt_hours
+        return Settlement.of(
+            self.p_max_kw,
+            surroundings.num_steps,
+            level=-1.0,
+            asked=-half,
+            idle=-half,
+            charge=-dt * self.fuel_usd_per_kwh,
+            fuel=dt * self.fuel_usd_per_kw2h,
+        )
 
     def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
         """Nothing: it holds none; see `Fleet.leftover_usd`."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from torch import Tensor
 
 from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
 from gradmap.envs.devices.recursion import Recursion
+from gradmap.envs.devices.settlement import Settlement
 
 DISCOMFORT_USD_PER_KH = 0.5
 """Price of one kelvin hour outside the comfort band for one real house."""
 
 POWER_FACTOR = 0.97
 """Of the compressor's motor drive, lagging."""
+
+KVAR_PER_KW = math.sqrt(POWER_FACTOR**-2 - 1.0)
+"""Reactive power drawn with each kW, kvar."""
 
 
 def cop(temp_outdoor_degc: Tensor) -> Tensor:
@@ -102,7 +107,7 @@ class HeatPumpFleet:
         return DeviceStep(
             setpoint_kw=setpoint_kw,
             p_kw=p_kw,
-            q_kvar=p_kw * (POWER_FACTOR**-2 - 1.0) ** 0.5,
+            q_kvar=KVAR_PER_KW * p_kw,
             energy_usd=surroundings.tariff_usd_per_kwh * p_kw * dt,
             fuel_usd=zero,
             wear_usd=zero,
@@ -129,13 +134,20 @@ class HeatPumpFleet:
             seen_offset=-0.5 * (self.comfort_high_degc + self.comfort_low_degc) / half,
         )
 
-    def powers(self, before: Tensor, after: Tensor, action: Tensor, dt_hours: float) -> Tensor:
-        """What the action asks for; see `Fleet.powers`."""
-        return self.setpoints(action)
-
-    def setpoints(self, action: Tensor) -> Tensor:
-        """See `Fleet.setpoints`."""
-        return 0.5 * (action + 1.0) * self.p_max_kw
+    def settlement(self, surroundings: Surroundings) -> Settlement:
+        """Power as asked for, and discomfort; see `Fleet.settlement`."""
+        half = 0.5 * self.p_max_kw
+        return Settlement.of(
+            self.p_max_kw,
+            surroundings.num_steps,
+            obeys=1.0,
+            asked=half,
+            idle=half,
+            kvar_per_kw=KVAR_PER_KW,
+            strain=self.discomfort_usd_per_kh * surroundings.dt_hours,
+            cold=self.comfort_low_degc,
+            hot=self.comfort_high_degc,
+        )
 
     def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
         """Heat left above the band's lower edge spares electricity later."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from gradmap.envs.devices.base import DeviceStep, Surroundings, step_fleet, uniform
 from gradmap.envs.devices.recursion import Recursion
+from gradmap.envs.devices.settlement import Settlement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +111,15 @@ class PVInverterFleet:
             seen_offset=-torch.ones_like(zero),
         )
 
-    def powers(self, before: Tensor, after: Tensor, action: Tensor, dt_hours: float) -> Tensor:
-        """Its output, fed in; see `Fleet.powers`."""
-        return -after
-
-    def setpoints(self, action: Tensor) -> Tensor:
-        """What is asked for under the highest sun; see `Fleet.setpoints`."""
-        return -self.fed_share(action) * self.p_max_kw
+    def settlement(self, surroundings: Surroundings) -> Settlement:
+        """Its output, fed in, and reactive power by the rule; see `Fleet.settlement`."""
+        return Settlement.of(
+            self.p_max_kw,
+            surroundings.num_steps,
+            level=-1.0,
+            watched=0.0,
+            absorbed=self.kvar_per_kw * self.p_max_kw,
+        )
 
     def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
         """Nothing: it holds none; see `Fleet.leftover_usd`."""

@@ -7,8 +7,8 @@ indoor temperature, output. It moves by
 
 with `gain` that of charging or of discharging. Written so, the days of all
 fleets are one loop of a dozen small operations, forward and back, where the
-fleets' own steps, taped by autograd, are some hundred. On a CPU the loop is
-compiled.
+fleets' own steps, taped by autograd, are some hundred. A CPU takes the compiled
+loops of `gradmap.envs.devices.day_kernels` in its place.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from gradmap.envs.devices import recursion_kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +62,7 @@ class _Scan(torch.autograd.Function):
         ctx: Any, base: Tensor, given: tuple[Tensor, ...], law: Recursion, rows: Tensor
     ) -> tuple[Tensor, Tensor]:
         start, gain, seen = given
-        made = _play_compiled if base.device.type == "cpu" else _play
-        states, actions, *levers = made(base, start, gain, seen, law, rows)
+        states, actions, *levers = _play(base, start, gain, seen, law, rows)
         ctx.save_for_backward(gain, law.seen_scale, rows, *levers)
         return states, actions
 
@@ -75,8 +72,8 @@ class _Scan(torch.autograd.Function):
         ctx: Any, grad_states: Tensor, grad_actions: Tensor
     ) -> tuple[Tensor, None, None, None]:
         gain, scale, rows, *levers = ctx.saved_tensors
-        made = _back_compiled if gain.device.type == "cpu" else _back
-        return made(grad_states, grad_actions, gain, scale, rows, *levers), None, None, None
+        back = _back(grad_states, grad_actions, gain, scale, rows, *levers)
+        return back, None, None, None
 
 
 def _play(
@@ -135,31 +132,6 @@ def _back(
 def _in_turn(x: Tensor, rows: Tensor) -> Tensor:
     """Some of the days, time first. `[time, row, device]`"""
     return x[rows].transpose(0, 1).contiguous()
-
-
-def _play_compiled(
-    base: Tensor, start: Tensor, gain: Tensor, seen: Tensor, law: Recursion, rows: Tensor
-) -> tuple[Tensor, ...]:
-    """As `_play`, in one loop."""
-    results = tuple(torch.empty(base.shape, dtype=base.dtype) for _ in range(5))
-    given = (base, rows, start, gain, seen, *vars(law).values(), *results)
-    recursion_kernels.play(*(x.contiguous().numpy() for x in given))
-    return results
-
-
-def _back_compiled(
-    grad_states: Tensor,
-    grad_actions: Tensor,
-    gain: Tensor,
-    scale: Tensor,
-    rows: Tensor,
-    *levers: Tensor,
-) -> Tensor:
-    """As `_back`, in one loop."""
-    grad_base = torch.empty(grad_states.shape, dtype=grad_states.dtype)
-    given = (grad_states, grad_actions, rows, gain, scale, *levers, grad_base)
-    recursion_kernels.back(*(x.contiguous().numpy() for x in given))
-    return grad_base
 
 
 def scan(

@@ -24,13 +24,15 @@ def test_at_the_rollouts_actions_it_is_the_rollout(played):
         before = done.outcome
         # Powers come from differences of stored energy, in single precision.
         close = {"rtol": 1e-4, "atol": 1e-3}
-        torch.testing.assert_close(found.sums.p_kw, before.p_kw[rows].detach(), **close)
-        torch.testing.assert_close(found.sums.q_kvar, before.q_kvar[rows].detach(), **close)
+        torch.testing.assert_close(found.devices.p_kw, before.p_kw[rows].detach(), **close)
+        torch.testing.assert_close(found.devices.q_kvar, before.q_kvar[rows].detach(), **close)
         cost, clipped = before.cost_usd.sum((-3, -2, -1)), before.clipped_kw.sum((-2, -1))
-        torch.testing.assert_close(found.sums.cost_usd, cost[rows].detach(), rtol=1e-5, atol=1e-2)
+        torch.testing.assert_close(
+            found.devices.cost_usd, cost[rows].detach(), rtol=1e-5, atol=1e-2
+        )
         # A sum of differences of rounding's size, over all agents and steps.
         torch.testing.assert_close(
-            found.sums.clipped_kw, clipped[rows].detach(), rtol=1e-4, atol=0.1
+            found.devices.clipped_kw, clipped[rows].detach(), rtol=1e-4, atol=0.1
         )
         v_pu = before.flow.v_magnitude_pu[rows][..., learner.core.limits.monitored]
         torch.testing.assert_close(found.v_pu, v_pu.float(), **NEAR)

@@ -67,11 +67,11 @@ def test_at_the_rollouts_actions_the_model_is_the_rollout(played):
     for name in ("p_kw", "q_kvar"):
         expected = getattr(done.outcome, name).detach()
         torch.testing.assert_close(
-            getattr(found.sums, name), expected, rtol=1e-4, atol=3e-3, msg=name
+            getattr(found.devices, name), expected, rtol=1e-4, atol=3e-3, msg=name
         )
     cost = done.outcome.cost_usd.sum((-3, -2, -1)).detach()
-    torch.testing.assert_close(found.sums.cost_usd, cost, rtol=1e-5, atol=1e-2)
-    assert found.sums.q_kvar[..., 14:].abs().max() > 1.0
+    torch.testing.assert_close(found.devices.cost_usd, cost, rtol=1e-5, atol=1e-2)
+    assert found.devices.q_kvar[..., 14:].abs().max() > 1.0
     v_pu = done.outcome.flow.v_magnitude_pu[..., learner.core.limits.monitored]
     torch.testing.assert_close(found.v_pu, v_pu.float(), rtol=0.0, atol=1e-6)
 

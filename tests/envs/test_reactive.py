@@ -10,7 +10,7 @@ import torch
 
 from gradmap.baselines.foresight import OpenLoopPolicy
 from gradmap.envs.config import AgentMix, TaskConfig
-from gradmap.envs.devices.days import Feedback
+from gradmap.envs.devices.day_law import Feedback
 from gradmap.envs.joint import JointEnv
 from gradmap.envs.joint_batch import JointVectorEnv
 from gradmap.envs.observations import FEATURES
