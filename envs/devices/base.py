@@ -162,14 +162,13 @@ class Fleet(Protocol):
     def settle(
         self, after: Tensor, setpoint_kw: Tensor, p_kw: Tensor, surroundings: Surroundings
     ) -> DeviceStep:
-        """What a step, or every step of a day, costs and draws; see `leftover_usd`.
+        """What a step costs and draws; see `leftover_usd`.
 
         Args:
-            after: State after the step, of which the first entry, the number that
-                moves, has to do. `[..., device, entry]`
-            setpoint_kw: Power asked for. `[..., device]`
-            p_kw: Power drawn. `[..., device]`
-            surroundings: Price and weather, leading axes the same.
+            after: State after the step. `[batch, device, entry]`
+            setpoint_kw: Power asked for. `[batch, device]`
+            p_kw: Power drawn. `[batch, device]`
+            surroundings: Price and weather of the step.
         """
         ...
 

@@ -155,7 +155,11 @@ class EVChargerFleet:
         )
 
     def setpoints(self, action: Tensor) -> Tensor:
-        """What is asked for of a car at home; see `Fleet.setpoints`."""
+        """Power asked for of a car at home, kW. `[..., device]`
+
+        Args:
+            action: Action in [-1, 1]. `[..., device]`
+        """
         return 0.5 * (action + 1.0) * self.p_max_kw
 
     def leftover_usd(self, state: Tensor, surroundings: Surroundings) -> Tensor:
